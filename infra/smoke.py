@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
@@ -180,11 +181,13 @@ async def _checks(scim: App, admin: App) -> dict[str, Check]:
         "scim: says what it can do": partial(_discovers, scim),
         "scim: a user is made, found, switched off, deleted": partial(_user_lives, scim),
         "scim: a group gets a member, and is deleted": partial(_group_lives, scim),
+        "admin: its portal lets in nobody who has not signed in": partial(_hides_portal, admin),
         "admin: an import of one account goes through Durable Functions": partial(_import_ends, admin),
     }
     if scim.address != admin.address:
         checks |= {
             "scim: opens none of the administrator's doors": partial(_stays_shut, scim, "linking/runs"),
+            "scim: has no portal": partial(_stays_shut, scim, "portal"),
             "admin: opens no SCIM": partial(_stays_shut, admin, "scim/v2/Users"),
         }
     for app in (scim, admin):
@@ -227,6 +230,15 @@ async def _ignores_headers(app: App) -> None:
     status, _ = await app.call("GET", _door(app), token="", **FORGED)
     if status not in ({401} if app.role == "scim" else {401, 403, 302}):
         raise Failed(f"{status} for a principal that was made up")
+
+
+async def _hides_portal(admin: App) -> None:
+    # Whoever sits at the machine of a local host is signed in there, but for who says so in a header.
+    local = urlsplit(admin.address).hostname in ("127.0.0.1", "::1", "localhost")
+    for headers in [FORGED] if local else [{}, FORGED]:
+        status, _ = await admin.call("GET", "portal", token="", **headers)
+        if status < 300:
+            raise Failed(f"{status} for {'a principal that was made up' if headers else 'nobody'}")
 
 
 async def _stays_shut(app: App, path: str) -> None:

@@ -152,6 +152,7 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
 
     warned = None
     if state is State.PLANNED and (run := await jobs.get(reached.job)).state is State.STARTED:
+        await directory.plan_names(run.id).merge()
         warned = await gather(directory, run, counts)
 
     def change(job: Job) -> Job:

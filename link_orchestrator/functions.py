@@ -21,7 +21,6 @@ from link_orchestrator.portal.functions import add_portal
 from link_orchestrator.portal.page import Samples
 from link_orchestrator.requests import (
     activity,
-    afterwards,
     approval,
     basis,
     connection,
@@ -29,6 +28,7 @@ from link_orchestrator.requests import (
     groups,
     imports,
     jobs,
+    known,
     mapping,
     one_row,
     openapi,
@@ -39,7 +39,9 @@ from link_orchestrator.requests import (
     runs,
     schedule,
     standing,
+    undos,
     uploads,
+    verifications,
 )
 from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
 from link_orchestrator.retention import remove_over
@@ -82,14 +84,23 @@ ROUTES = (
     Route("linking_run_report", "GET", "linking/runs/{id}/report", report.get_report),
     Route("linking_run_basis", "GET", "linking/runs/{id}/basis", basis.get_basis),
     Route("linking_run_row", "GET", "linking/runs/{id}/decisions/{row}", one_row.get_row),
+    Route("linking_undo_preview", "GET", "linking/runs/{id}/undo/preview", undos.preview_undo),
     Route("linking_undo_report", "GET", "linking/undos/{id}/report", report.get_undo_report),
+    Route(
+        "linking_verification_report",
+        "GET",
+        "linking/verifications/{id}/report",
+        report.get_verification_report,
+    ),
     Route("linking_mapping_get", "GET", "linking/mapping", mapping.get_mapping),
     Route("linking_run_group_difference", "GET", "linking/runs/{id}/groups/{group}/difference", groups.list_difference),
     Route("linking_run_problems", "GET", "linking/runs/{id}/problems", runs.list_unusable),
     Route("linking_refusals", "GET", "linking/refusals", provisioning.list_refusals),
     Route("linking_adoptions", "GET", "linking/adoptions", provisioning.list_adoptions),
     Route("linking_foreign_links", "GET", "linking/foreign-links", provisioning.list_foreign_links),
+    Route("linking_known_identity", "GET", "linking/known-identities/{id}", known.get_known_identity),
     Route("linking_imports", "GET", "linking/imports", imports.list_imports),
+    Route("linking_unread", "GET", "linking/unread", imports.list_unread),
     Route("linking_uploads", "GET", "linking/uploads", uploads.list_uploads),
     Route("linking_schedule_get", "GET", "linking/schedule", schedule.get_schedule),
     Route("linking_schedule_resume", "POST", "linking/schedule/resume", schedule.resume_schedule),
@@ -110,9 +121,9 @@ DURABLE_ROUTES = (
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
     Route("linking_run_decide", "POST", "linking/runs/{id}/decisions", decisions_file.decide_by_file, MAX_FILE_BYTES),
     Route("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
-    Route("linking_undo_start", "POST", "linking/runs/{id}/undo", afterwards.start_undo),
-    Route("linking_adoptions_undo", "POST", "linking/adoptions/undo", afterwards.start_undo_of_adoptions),
-    Route("linking_verification_start", "POST", "linking/runs/{id}/verification", afterwards.start_verification),
+    Route("linking_undo_start", "POST", "linking/runs/{id}/undo", undos.start_undo),
+    Route("linking_adoptions_undo", "POST", "linking/adoptions/undo", undos.start_undo_of_adoptions),
+    Route("linking_verification_start", "POST", "linking/runs/{id}/verification", verifications.start_verification),
 )
 """Routes beside those that every kind has. Their services also start an orchestration, or tell it something."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from link_orchestrator.problems import Problem, Tally
 from shared.directory.directory import Directory
+from shared.directory.keys import Key
 from shared.directory.work.plan import OPEN, PlanRow
 
 PROBLEM: Final = "problem"
@@ -50,10 +51,15 @@ class ProblemReport:
             self._alike[alike] += 1  # a JSON file may be one line
             subject = f"{problem.line}:{problem.reason}:{self._alike[alike]}:{self._source}"
             bucket = min(problem.line // LINES_IN_BUCKET, self._directory.keys.buckets - 1)
-            rows[bucket].append(PlanRow(PROBLEM, subject, problem.to_json(), place=problem.line))
+            rows[bucket].append(PlanRow(PROBLEM, subject, problem.to_json(), self._leads(problem), place=problem.line))
         for bucket, some in rows.items():
             await self._directory.plan(self._name).write(bucket, some)
         return kept
+
+    def _leads(self, problem: Problem) -> str:
+        """Return how keys begin that lead to an account which has what the row says (unread.py), "" for none."""
+        kinds = ("userName", "email")
+        return " ".join(self._directory.keys.lead(Key(kind, name)) for name in problem.names for kind in kinds)
 
     def counts(self) -> list[dict[str, Any]]:
         """Return how many problems of each kind were added, and how many of them are listed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Self
 
@@ -37,16 +37,23 @@ class Problem:
     reason: str
     remedy: str
     application_id: str = ""
+    names: tuple[str, ...] = field(default=(), compare=False)
+    """By what an account would be found that has what the row says; none where its account is there all the same."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the problem as JSON types."""
         known: dict[str, Any] = {"line": self.line, "reason": self.reason, "remedy": self.remedy}
         return known | ({APPLICATION_ID: self.application_id} if self.application_id else {})
 
+    def staged(self) -> dict[str, Any]:
+        """Return the problem as JSON types with what nobody is shown."""
+        return self.to_json() | ({"names": [*self.names]} if self.names else {})
+
     @classmethod
     def from_json(cls, shown: Mapping[str, Any]) -> Self:
-        """Return the problem that `to_json` wrote."""
-        return cls(shown["line"], shown["reason"], shown["remedy"], shown.get(APPLICATION_ID, ""))
+        """Return the problem that `to_json` or `staged` wrote."""
+        own, names = shown.get(APPLICATION_ID, ""), tuple(shown.get("names", ()))
+        return cls(shown["line"], shown["reason"], shown["remedy"], own, names)
 
 
 def said_before(line: int, first: str) -> Problem:

@@ -10,7 +10,7 @@ the others the values, or the level.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +26,7 @@ from link_orchestrator.run import (
     mapping_of,
     policy_of,
 )
+from link_orchestrator.unread import find_unread
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Keys
@@ -33,6 +34,7 @@ from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
 from shared.directory.work.jobs import Job
+from shared.directory.work.plan import PlanRow
 from shared.json_text import dump
 
 DISABLED, UNASSIGNED = "disabled", "unassigned"
@@ -88,7 +90,8 @@ VALUES_SHOWN: Final = 10
 class PlanWarning:
     """A warning of a plan. `meaning` says what comes of it, where the text does not.
 
-    `digest` is that of what it says; `known` is the one that was acknowledged last.
+    `files` are the imports that it is about. `digest` is that of what it says; `known` is the one that was acknowledged
+    last.
     """
 
     code: str
@@ -98,6 +101,7 @@ class PlanWarning:
     meaning: str = ""
     examples: Sequence[Mapping[str, Any]] = ()
     values: Mapping[str, int] | None = None
+    files: Sequence[Mapping[str, Any]] = ()
     digest: str = ""
     known: Mapping[str, str] | None = None
 
@@ -119,6 +123,8 @@ class PlanWarning:
             document["meaning"] = self.meaning
         if self.values:
             document["values"] = dict(self.values)
+        if self.files:
+            document["files"] = [*self.files]
         if not self.digest:  # a plan of before there was such a thing is approved as it stands
             return document
         document |= {"digest": self.digest, "acknowledged": self.acknowledged}
@@ -173,7 +179,8 @@ def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None
     told = f"{code} {kept['base']} {count if counts_rows else ''}"
     digest = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     meaning = _sign_in(job) if code == NAMES else ""
-    return PlanWarning(code, text, count, remedy, meaning, kept["examples"], values, digest, kept.get("known"))
+    files = kept.get("files", ())
+    return PlanWarning(code, text, count, remedy, meaning, kept["examples"], values, files, digest, kept.get("known"))
 
 
 def _of_earlier_version(job: Job) -> Iterable[PlanWarning]:
@@ -231,7 +238,7 @@ def _of_finding(finding: Finding) -> dict[str, Any]:
 
 
 async def _unread(directory: Directory, job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Warn of rows that were not read: of the identities, and of the last import of accounts."""
+    """Warn of rows that were not read: of the identities, and of all imports of accounts that stand."""
     unread = dict[str, int]()
     examples: list[Mapping[str, Any]] = []
     if "source" in job.options:
@@ -246,18 +253,24 @@ async def _unread(directory: Directory, job: Job, counts: Mapping[str, int]) -> 
         else:
             unread["identities"] = upload.counts.get("problems", 0)
             places.append(("identities", upload.id, unread["identities"]))
-    last = await directory.jobs.find_last("import")
-    if last is not None:
-        unread["accounts"] = last.counts.get("refused", 0)
-        places.append(("accounts", last.id, unread["accounts"]))
     for what, name, count in places:
-        if count and len(examples) < EXAMPLES:
-            rows, _ = await directory.plan(name).page("", "", EXAMPLES - len(examples))
-            examples += [
-                {"file": what, "line": row.shown.get("line"), "reason": row.shown.get("reason")} for row in rows
-            ]
+        if count:
+            rows, _ = await directory.plan(name).page("", "", EXAMPLES)
+            examples += [_example(what, row) for row in rows]
+    open_ = await find_unread(directory)
+    for one in open_:
+        what = f"accounts in {one.file}" if one.file else "accounts"
+        unread[what] = unread.get(what, 0) + one.count
+        examples += [_example(what, row) for row in one.examples[:EXAMPLES]]
     values = {what: count for what, count in unread.items() if count}
-    return {UNREAD: _kept(sum(values.values()), dump(values), examples, values=values)} if values else {}
+    if not values:
+        return {}
+    files = {"files": [one.to_json() for one in open_[:VALUES_SHOWN]]} if open_ else {}
+    return {UNREAD: _kept(sum(values.values()), dump(values), examples[:EXAMPLES], values=values, **files)}
+
+
+def _example(what: str, row: PlanRow) -> dict[str, Any]:
+    return {"file": what, "line": row.shown.get("line"), "reason": row.shown.get("reason")}
 
 
 async def _shared(directory: Directory, job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -382,8 +395,9 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     UNREAD: _Sentence(
         "row",
         "{files} not read: the plan knows nothing of the people in them",
-        "See why: GET /linking/runs/{run}/problems for the identities, and /problems of the import for the accounts. "
-        "Correct the file, bring it again, and plan again.",
+        "See why: GET /linking/runs/{run}/problems for the identities, and /problems of each import for the accounts. "
+        "Correct the file, bring it again, and plan again. A row counts until an account has its name, or its import "
+        "is taken back.",
     ),
     FILLERS: _Sentence(
         "employee number",
@@ -425,13 +439,20 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "counted": counted(count, said.noun),
         "freed": ", ".join(f"{domain} would free {counted(n, 'row')}" for domain, n in values.items()),
         "listed": ", ".join(f"{value} ({n:,})" if n > 1 else value for value, n in values.items()),
-        "files": " and ".join(f"{counted(n, 'row')} of the {name}" for name, n in values.items()),
+        "files": " and ".join(_files(count, values)),
         "rows": f"GET /linking/runs/{job.id}/decisions?",
         "run": job.id,
         "days": RECENT_DAYS,
         "quarantine": _quarantine(count),
     }
     return said.text.format(**told), said.remedy.format(**told)
+
+
+def _files(count: int, values: Mapping[str, int]) -> Iterator[str]:
+    """Yield how many rows each of some files has, and how many those have that are not named, of `count` rows."""
+    yield from (f"{counted(n, 'row')} of the {name}" for name, n in values.items())
+    if (more := count - sum(values.values())) > 0:
+        yield f"{counted(more, 'row')} of earlier files"
 
 
 def _sign_in(job: Job) -> str:

@@ -1,4 +1,4 @@
-"""What each count of a run or an undo is called on a page, and what it means for the people it counts."""
+"""What each count of a run, undo or verification is called on a page, and what it means for the people it counts."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ DECISIONS: Final[Bars] = {
         "Such an address proves nothing. Stays as it is, unless a review links it.",
     ),
     "protected": Bar("Protected account", "apart", "No run and no provisioning touches it."),
-    "excluded": Bar("Excluded", "apart", "The policy names this person. Stays as it is."),
-    "setAside": Bar("Account set aside", "apart", "The policy sets the account aside. Stays as it is."),
+    "excluded": Bar("Excluded", "apart", "The policy excludes this person; the row names the entry. Stays as it is."),
+    "setAside": Bar(
+        "Account set aside", "apart", "The policy sets the account aside; the row names the entry. Stays as it is."
+    ),
     "noAccount": Bar("No account yet", "new", "In Entra only. Provisioning creates an account, if it may."),
     "noIdentity": Bar("No identity", "rest", "Nobody in Entra matches this account. It stays as it is, managed here."),
 }
@@ -96,6 +98,13 @@ UNDONE_GROUPS: Final[Bars] = {
     "groupsRefused": Bar("Not given back", "stop"),
     "groupsUnchanged": Bar("Taken back before", "rest"),
 }
+FOUND: Final[Bars] = {
+    "unconfirmed": Bar("Not yet confirmed", "ask", "Provisioning has not come through these links."),
+    "created": Bar("Created instead", "stop", "Provisioning made a second account of these people."),
+    "unlinked": Bar("Not linked any more", "apart", "The link was taken back, or the account deleted, since."),
+    "confirmed": Bar("Confirmed", "go", "Provisioning found these accounts, and manages them."),
+}
+"""What a verification finds, that first which somebody has to do something about."""
 TAKEN_BACK: Final = ("undone", "undonePartly", "undoneInactive", "released")
 """Counts of an undo that took a link back."""
 NOT_WHOLLY: Final = ("refused", "undonePartly", "undoneInactive")

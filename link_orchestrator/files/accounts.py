@@ -46,7 +46,7 @@ from link_orchestrator.files.cells import (
 )
 from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
 from link_orchestrator.files.formats import read_rows
-from link_orchestrator.files.layouts import ACCOUNTS, BULK_REMEDY, Product, is_bulk
+from link_orchestrator.files.layouts import ACCOUNTS, ADDRESSES, BULK_REMEDY, SIGN_IN_NAMES, Product, is_bulk
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
 from link_orchestrator.files.suspicious import Suspicion
@@ -60,6 +60,8 @@ from shared.json_text import dump
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 MAX_APPLICATION_ID: Final = 256
 """Characters that an applicationId may have at most."""
+MAX_NAME: Final = 1_000
+"""Characters that are kept of the name in a row that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Not
                 owners.check(account)
             except Unusable as unusable:
                 told = _explain(cells, found, notes) or (unusable.reason, unusable.remedy)
-                yield Problem(row.line, *told, row_cells.own_key())
+                yield Problem(row.line, *told, row_cells.own_key(), row_cells.names())
             else:
                 if layout.get("userName") and row_cells.text("userName") is None:
                     notes.suspect(Suspicion.NO_NAME, row.line, layout["userName"][0])
@@ -228,8 +230,8 @@ _ADDRESS: Final = {
 _PHONES: Final = {"phone": "work", "mobilePhone": "mobile", "homePhone": "home"}
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
-    "userName": "login loginname user signinname userprincipalname upn benutzername anmeldename",
-    "email": "mail emailaddress primaryemail workemail",
+    "userName": SIGN_IN_NAMES,
+    "email": ADDRESSES,
     "emailVerified": "verifiedemail verifiedemails isemailverified",
     "otherEmails": "otheremail othermails secondemail secondaryemail worksecondaryemail homesecondaryemail aliases",
     "emails": "emailsvalue",
@@ -327,6 +329,15 @@ class _Cells:
         """Return the applicationId as far as it can be written out, "" for none: of a row that cannot be used, too."""
         value = self.find(APPLICATION_ID)[1]
         return printable(str(value).strip()[:MAX_APPLICATION_ID]) if isinstance(value, str | int) else ""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the name by which the account of a row would be found that cannot be used, none for no such name.
+
+        What has a space may be the name of the person: then it is the address.
+        """
+        found = [self.find(column)[1] for column in ("userName", "email")]
+        texts = [value.strip()[:MAX_NAME] for value in found if isinstance(value, str)]
+        return tuple(text for text in texts if text and " " not in text)[:1]
 
     def object_id(self) -> str | None:
         """Return the object id of a past sign-in. Raises Unusable for a text that is none."""

@@ -133,6 +133,8 @@ class Columns:
         """Return the headers that look most like the columns that a file lacks; {} where none is left for one."""
         # A name that cannot be written out, as JSON may have one, is no example.
         left = [name for name in headers if plain(name) and name.isprintable() and not self.is_named(name)]
+        read = {name for held_by in self.of(dict.fromkeys(headers)).values() for name in held_by}
+        left = [name for name in left if name not in read] or left
         chosen: dict[str, str] = {}
         for one in lacking:
             free = [name for name in left if name not in chosen]

@@ -7,7 +7,7 @@ export among them, and JSON with an object for every group. Rows of one group ad
 | Column | Holds | Also known as |
 |---|---|---|
 | group | the group's name | group_name; displayName |
-| userName | a member, by the userName of its account; none if empty | username, login, user, UPN, email |
+| userName | a member, by the userName of its account; none if empty | username, login, user, UPN, email, member |
 | groupExternalId | the client's identifier of the group | externalId, where there is no userName beside it |
 | members | all members of the group, as a list of userNames | |
 """
@@ -21,10 +21,11 @@ from typing import Any, Final
 from link_orchestrator.files.cells import BETWEEN, Unusable, read_shown, read_text
 from link_orchestrator.files.columns import Columns, Layout, Needed, check_named, ranks
 from link_orchestrator.files.formats import read_rows
+from link_orchestrator.files.layouts import ADDRESSES, GROUP_NAMES, SIGN_IN_NAMES
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
-from link_orchestrator.problems import Problem
+from link_orchestrator.problems import LINES, Problem
 from shared.directory.object_ids import is_nil
 
 MAX_GROUP_CHARS = 16_000_000
@@ -34,11 +35,13 @@ GROUP_ROW_CHARS = 50_000
 """Characters of the members in one GroupRow. A group with more becomes several."""
 
 _ALSO_KNOWN_AS: Final[Mapping[str, str]] = {
-    "group": "groupname groupdisplayname displayname",
-    "userName": "user login loginname member membername userprincipalname upn email mail emailaddress",
+    "group": f"groupname groupdisplayname displayname {GROUP_NAMES}",
+    "userName": f"member membername mitglied membre miembro メンバー {SIGN_IN_NAMES} email {ADDRESSES}",
     "groupExternalId": "",
-    "members": "",
+    "members": "mitglieder membres miembros",
 }
+COLUMNS: Final = tuple(_ALSO_KNOWN_AS)
+"""The columns that a header may be read as."""
 _RANKS: Final = {**ranks(_ALSO_KNOWN_AS, _ALSO_KNOWN_AS), "externalid": ("externalId", 0)}
 
 
@@ -78,18 +81,35 @@ def read_groups(
 
 def _read(file: bytes, content_type: str, named: Mapping[str, str], notes: Notes) -> Iterator[GroupRow | Problem]:
     found, keeper = Columns(_RANKS, check_named(named, _ALSO_KNOWN_AS)), Doorkeeper(Door.GROUPS, named)
+    groups = members = 0
     for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS, notes=notes):
         keeper.look(row)
         if isinstance(row, Header):
-            found.check(row, Needed(("group",), "the group's name", ("group", "team", "name")))
+            found.check(row, Needed(("group",), "the group's name", ("group", "grup", "team", "name")))
         elif isinstance(row, Problem):
             yield row
         else:
             notes.look(row.line, row.cells, found.of(row.cells))
             try:
-                yield from _group(row, found.of(row.cells))
+                for group in _group(row, found.of(row.cells)):
+                    groups, members = groups + 1, members + len(group.members)
+                    yield group
             except Unusable as unusable:
                 yield Problem(row.line, unusable.reason, unusable.remedy)
+    if groups and not members:
+        notes.remark(_without_members(notes))
+
+
+def _without_members(notes: Notes) -> str:
+    """Return what to say of a file of groups in which nobody is a member."""
+    reading = notes.reading()
+    if any(one.read_as in ("userName", "members") for one in reading.columns):
+        return "No group of this file has a member: the columns that hold members are empty."
+    said = "No column was read as the members of the groups, so that they come without any."
+    if reading.ignored:
+        said += f" Not read: {', '.join(reading.ignored[:LINES])}. If one of them has the members, say that it is "
+        return f"{said}userName (a member in each row) or members (all of them in one cell)."
+    return f"{said} Export it with a column of members, a row for each of them, called userName."
 
 
 def _group(row: Row, columns: Layout) -> Iterator[GroupRow]:

@@ -17,6 +17,18 @@ from typing import Final
 
 from link_orchestrator.files.cells import in_words, plain
 
+SIGN_IN_NAMES: Final = (
+    "login loginname user signinname userprincipalname upn benutzername anmeldename nomdutilisateur nombredeusuario "
+    "nomeutente ユーザー名"
+)
+"""Other names of a column of names to sign in with, in files of accounts and of groups, as plain() has them."""
+ADDRESSES: Final = (
+    "mail emailaddress primaryemail workemail emailadresse adresseemail adressedecourriel correoelectrónico "
+    "correoelectronico direccióndecorreoelectrónico メールアドレス"
+)
+"""Other names of a column of e-mail addresses."""
+GROUP_NAMES: Final = "gruppe gruppenname groupe nomdugroupe grupo nombredelgrupo gruppo グループ グループ名"
+"""Names of a column of groups in other languages than English, as plain() has them."""
 ANY_OTHER: Final = "*"
 """Stands in `active` for every status that is not named."""
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from link_orchestrator.files.cells import plain
-from link_orchestrator.files.layouts import ACCOUNTS, IDENTITIES, recognise
+from link_orchestrator.files.layouts import ACCOUNTS, ADDRESSES, GROUP_NAMES, IDENTITIES, SIGN_IN_NAMES, recognise
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.problems import Problem
 from shared.directory.text import Advice
@@ -49,11 +49,13 @@ _BESIDE_PRINCIPAL: Final = frozenset({"displayname", "accountenabled", "usertype
 """Properties of Entra's users that are chosen with the userPrincipalName, where the object id was left out."""
 _LOGINS: Final = frozenset({"username", "login", "loginname", "emailverified", "verifiedemail", "nameid", "samlnameid"})
 """Headers that an application's accounts have, and users of Entra do not."""
-_GROUP: Final = frozenset({"group", "groupname", "groupdisplayname"})
+_GROUP: Final = frozenset({"group", "groupname", "groupdisplayname", *GROUP_NAMES.split()})
 _PERSONAL: Final = frozenset(
     {"active", "status", "enabled", "isactive", "accountenabled", "suspended", "name", "fullname", "displayname"}
     | {"firstname", "givenname", "lastname", "surname", "familyname", "employeenumber", "employeeid", "department"}
     | {"title", "jobtitle", "nameid", "objectid", "externalid", "protected", "applicationid"}
+    | {"vorname", "nachname", "anzeigename", "personalnummer", "abteilung", "aktiv", "prénom", "nom", "actif"}
+    | {"nombre", "apellido", "apellidos", "activo", "名", "姓"}
 ) | _LOGINS - {"username", "login", "loginname"}
 """Headers that a list of groups and their members does not have."""
 _STRAYS: Final = (
@@ -89,6 +91,8 @@ The properties are those of Get-ADUser and Get-ADGroup, and of Graph's signIn, d
 (learn.microsoft.com). How portals call them in their CSV files is unconfirmed.
 """
 _ADDRESSES: Final = frozenset({"username", "login", "loginname", "email", "emailaddress", "mail", "emails"})
+_MEMBERS: Final = _ADDRESSES | {*SIGN_IN_NAMES.split(), *ADDRESSES.split()}
+"""Headers of the members in a list of groups, in several languages."""
 
 
 class Doorkeeper:
@@ -150,7 +154,7 @@ def find_door(headers: Iterable[str], *, is_table: bool) -> tuple[str, Door] | N
         if words & _PRINCIPAL and words & _BESIDE_PRINCIPAL and not words & _GROUP:
             return "a list of Entra's users, without the object ids that have to be in it", Door.IDENTITIES
     accounts = recognise(ACCOUNTS, names)
-    if words & _GROUP and words & _ADDRESSES and not words & _PERSONAL and not accounts:
+    if words & _GROUP and words & _MEMBERS and not words & _PERSONAL and not accounts:
         return "a list of groups and their members", Door.GROUPS
     if not is_table and {"displayname", "members"} <= words and not words & _ADDRESSES:
         return "a list of groups", Door.GROUPS

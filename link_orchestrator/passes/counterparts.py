@@ -7,7 +7,7 @@ itself says, who else matches it, and which row links it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from link_orchestrator.passes.pairs import identities_in
 from link_orchestrator.run import PILOTS, account_of, by_run, chain_of, planned_version, policy_of, reviews_of
@@ -57,16 +57,13 @@ async def objections(directory: Directory, job: Job, rows: Sequence[PlanRow]) ->
         return {}
     named = {row.id: str((row.review or {})["account"]) for row in rows}
     known = [one for one in dict.fromkeys(named.values()) if ID.fullmatch(one)]
-    accounts = dict(zip(known, await directory.accounts.find_many(known), strict=True))
-    identities = await _identities(directory, job, rows)
     claims = await _claims(directory, job, known)
     taken = await reviews_of(directory, job.id).named(known)
     policies = policy_of(job), (await directory.policies.read()).policy
     found: dict[str, str] = {}
     # What such a plan kept of who else matches an account is not read any more: nobody could say whose it is.
     earlier = "" if PILOTS in job.options else MADE_EARLIER
-    for row in rows:
-        account, identity = accounts.get(named[row.id]), identities.get(fold(row.subject))
+    async for row, account, identity in _looked_up(directory, job, rows, named):
         if account and account.link and (account.link.identity, account.link.by) == (row.subject, by_run(job.id)):
             continue
         against = earlier or _objection(row, account, identity, policies)
@@ -132,17 +129,24 @@ def _is_settled(row: PlanRow | None, account: Account) -> bool:
     return row.decision in _OWN and account_of(row) != account.id
 
 
-async def _identities(directory: Directory, job: Job, rows: Sequence[PlanRow]) -> dict[str, Identity]:
-    """Return the identities of rows as they were planned, by their folded ids."""
-    wanted: defaultdict[int, set[str]] = defaultdict(set)
+async def _looked_up(
+    directory: Directory, job: Job, rows: Sequence[PlanRow], named: Mapping[str, str]
+) -> AsyncIterator[tuple[PlanRow, Account | None, Identity | None]]:
+    """Yield each row with the account that is named for it, and its identity as it was planned.
+
+    They come in no order, a bucket of identities after the other, so that thousands of rows hold few of them at once.
+    """
+    buckets: defaultdict[int, list[PlanRow]] = defaultdict(list)
     for row in rows:
-        wanted[identity_bucket(directory.keys, row.subject)].add(fold(row.subject))
-    found: dict[str, Identity] = {}
-    for bucket, ids in wanted.items():
-        for _, identity in await identities_in(directory, parts_of(job), bucket):
-            if fold(identity.object_id) in ids:
-                found[fold(identity.object_id)] = identity
-    return found
+        buckets[identity_bucket(directory.keys, row.subject)].append(row)
+    for bucket, some in buckets.items():
+        ids = [one for one in dict.fromkeys(named[row.id] for row in some) if ID.fullmatch(one)]
+        accounts = dict(zip(ids, await directory.accounts.find_many(ids), strict=True))
+        wanted = {fold(row.subject) for row in some}
+        staged = await identities_in(directory, parts_of(job), bucket)
+        found = {id_: one for _, one in staged if (id_ := fold(one.object_id)) in wanted}
+        for row in some:
+            yield row, accounts.get(named[row.id]), found.get(fold(row.subject))
 
 
 async def _claims(directory: Directory, job: Job, accounts: Sequence[str]) -> dict[str, dict[str, Claim]]:

@@ -351,4 +351,4 @@ def not_imported(why: DirectoryError, row: AccountRow) -> Problem:
             remedy = "shorten the row's values, or give it fewer of them"
         case _:
             remedy = "import the file again; what is there is left as it is"
-    return Problem(row.line, f"not imported: {why}", remedy)
+    return Problem(row.line, f"not imported: {why}", remedy, names=(row.user_name,))

@@ -129,7 +129,8 @@ class _Weighing:
                 self._counts.update(_object_ids(facts, theirs))
             await self._keep(account.id, claims, crowds, also_none=bool(known))
             if all(claim.excluded for claim in made.values()) and not account.retired and self._reports(account):
-                unmatched.append(_row(stays_local(facts, excluded=bool(made)), self._policy))
+                aside = self._policy.set_aside_in_words(account.id, account.user_name)
+                unmatched.append(_row(stays_local(facts, excluded=bool(made), aside=aside), self._policy))
         await self._directory.plan(self._job.id).write(bucket, unmatched)
         self._unmatched += [(bucket, row) for row in unmatched]
         if unmatched or not again:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Final, NamedTuple
 
 from link_orchestrator.messages import ACTIVATING, Slice
 from link_orchestrator.passes.undo_names import Owed, debts_of, told_in
@@ -35,9 +36,10 @@ from link_orchestrator.schedule import suspend_for
 from link_orchestrator.staged import SWITCHED_ON
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
+from shared.directory.keys import Key, fold
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.records.audit import Change
-from shared.directory.records.kept import Kept, list_kept
+from shared.directory.records.audit import Change, changed_values
+from shared.directory.records.kept import SCHEMAS, Kept, list_kept
 from shared.directory.records.model import Account
 from shared.directory.records.resources import TRIES
 from shared.directory.records.unlinking import fence_many, release_many
@@ -50,6 +52,8 @@ ADOPTIONS_AT_ONCE = 500
 """Adoptions that are taken back between two looks at whether the undo was cancelled."""
 HISTORIES_AT_ONCE = 64
 """Histories that are read at the same time."""
+NOT_TOLD: Final = {"externalId", SCHEMAS}
+"""Attributes that an undo gives back with the link itself, or that follow from the others."""
 
 
 async def prepare(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
@@ -263,3 +267,66 @@ def _report(item: Taken, verdict: Verdict) -> PlanRow:
     # Provisioning may have renamed it since the plan: the report names it as it is called from now on.
     named = {"account": verdict.account.shown()} if verdict.account else {}
     return PlanRow(verdict.outcome, item.account, {"reason": verdict.reason, **item.shown, **named})
+
+
+class Foreseen(NamedTuple):
+    """What an undo would come to, as things are, at the links that were looked at. `more` says that there are others.
+
+    `attributes` counts of how many accounts it would give each attribute back, and `activates` is how many are inactive
+    that were active before provisioning switched them off.
+    """
+
+    rows: Sequence[PlanRow]
+    attributes: Counter[str]
+    activates: int
+    looked: int
+    more: bool
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many links come to which outcome."""
+        return Counter(row.decision for row in self.rows)
+
+
+async def foresee(directory: Directory, run: Job, *, keeps_attributes: bool, most: int) -> Foreseen:
+    """Return what an undo of a run that has ended would come to at the first links of its plan, and change nothing."""
+    some = await _first(directory, run, most + 1) if run.approved else []
+    asked, rows, activates, attributes = Asked("", keeps_attributes), list[PlanRow](), 0, Counter[str]()
+    found = [(one, judge(*one, asked)) for one in await _read(directory, some[:most])]
+    taken = await _taken_names(directory, [(account, verdict) for (_, account, *_), verdict in found])
+    for (item, account, history, kept), known in found:
+        named = item.account in taken
+        verdict = judge(item, account, history, kept, asked, name_taken=True) if named else known
+        if verdict is None:  # the run did not link it
+            continue
+        rows.append(_report(item, replace(verdict, account=account)))
+        activates += verdict.activates
+        if account and verdict.after:
+            attributes.update(changed_values(account, verdict.after).keys() - NOT_TOLD)
+    return Foreseen(rows, attributes, activates, len(found), len(some) > most)
+
+
+async def _first(directory: Directory, run: Job, most: int) -> list[Taken]:
+    """Return the first links that a run's plan made or may have made."""
+    found: list[Taken] = []
+    for bucket in range(directory.keys.buckets):
+        async for some in _planned(directory, run, bucket):
+            found += some[: most - len(found)]
+            if len(found) == most:
+                return found
+    return found
+
+
+async def _taken_names(directory: Directory, found: Sequence[tuple[Account | None, Verdict | None]]) -> set[str]:
+    """Return the ids of accounts whose former userName another account has, which does not give it back itself."""
+    renamed = {
+        account.id: verdict.after.user_name
+        for account, verdict in found
+        if account and verdict and verdict.after and fold(verdict.after.user_name) != fold(account.user_name)
+    }
+    holders = await together(
+        *(directory.accounts.list_by(Key(USER_NAME, name), but=one) for one, name in renamed.items())
+    )
+    return {
+        one for one, others in zip(renamed, holders, strict=True) if any(other.id not in renamed for other in others)
+    }

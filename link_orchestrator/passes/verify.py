@@ -160,7 +160,8 @@ async def _links(directory: Directory, run: Job, rows: Sequence[PlanRow]) -> lis
     reported: list[PlanRow] = []
     for row, account in zip(rows, accounts, strict=True):
         link = account.link if account else None
-        shown = {name: row.shown[name] for name in ("identity", "account")}
+        # The row of the plan, which says why the two were linked.
+        shown = {name: row.shown[name] for name in ("identity", "account")} | {"row": row.id}
         if link is not None and link.by == by_run(run.id):
             found = CONFIRMED if link.confirmed else UNCONFIRMED
             times = {"linked": link.at} | ({"confirmed": link.confirmed} if link.confirmed else {})

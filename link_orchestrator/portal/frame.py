@@ -21,6 +21,7 @@ from link_orchestrator.portal.person import form_token, is_token_of
 from link_orchestrator.portal.remedies import advice_of, worded
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import InvalidCursor, NotFound
+from shared.directory.work.jobs import CHANGING
 from shared.host.auth import Caller, Unauthorized
 from shared.host.problems import Problem, problem
 from shared.host.routes import matcher
@@ -144,6 +145,10 @@ class Portal:
         raise NotFound("no such page", "page", where="here")
 
     async def _reply(self, page: Page, asked: Asked, arrived: Arrived, directory: Directory, around: Around) -> Reply:
+        if arrived.method == "HEAD":
+            # So the script asks, before it sends a form, whether storage answers. The page may be seconds of work.
+            await directory.jobs.is_under_way(CHANGING)
+            return Reply(200, "")
         if arrived.method != "POST":
             outcome, key = await page.show(asked), arrived.query.get("said", "")
             untrue = isinstance(outcome, Shown) and key in outcome.untrue

@@ -39,7 +39,8 @@ WARNED: Final[Mapping[str, str]] = {
     "disabled": "Deactivate in the application who has left.",
     "unassigned": "Assign them before provisioning starts: Entra admin center, Enterprise applications, the "
     "application, Users and groups, Add user/group. Exclude in a review who is to stay local.",
-    "unreadRows": "Correct the file, bring it again, and plan again.",
+    "unreadRows": "Correct the file, bring it again, and plan again. A row counts until an account has its name, or "
+    "its import is taken back.",
     "sharedValues": "Correct a value that says nothing of the person.",
     "foreignObjectIds": "If these ids are the application's own or a former tenant's, say so in the policy, under What "
     "provisioning may do. If not, check that the source is the tenant that people signed in from.",
@@ -77,7 +78,8 @@ DECIDED: Final[Mapping[str, str]] = {
     "conflict": "Settle what the reason names, and plan again. Or open the account, and link it by hand.",
     "outsideVerifiedDomains": "Add the domain to the verified domains of the policy, if it is yours, and plan again. "
     "Or link this row in a review, by itself.",
-    "excluded": "Take the person out of the excluded people of the policy, and plan again.",
+    "excluded": "Take what the reason names out of the excluded people of the policy, and plan again.",
+    "setAside": "Take what the reason names out of the accounts set aside of the policy, and plan again.",
 }
 """What would make a link of a row, by its decision; the others as the API has it."""
 _JOB: Final = re.compile(r"[a-z]+")

@@ -18,6 +18,7 @@ from link_orchestrator.requests.pages.files import kind_of, remarks_about
 from link_orchestrator.requests.pages.policy import say
 from link_orchestrator.requests.reviewers import list_reviewers
 from link_orchestrator.run import plans_groups
+from shared.admin.parameters import read_choice, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.work.jobs import Job, before
 from shared.json_text import dump
@@ -25,6 +26,9 @@ from shared.scim.endpoint import Request, Response
 
 MOST_FILES: Final = 20
 """Files that an answer tells of, the latest ones."""
+
+REVIEWERS: Final = "reviewers"
+"""What is told of who reviewed rows, and the parameter that leaves it out."""
 
 
 class File(NamedTuple):
@@ -35,13 +39,18 @@ class File(NamedTuple):
 
 
 async def get_basis(directory: Directory, request: Request) -> Response:
-    """Return what a run goes by, its policy in sentences and the files that were read, its undos, and who reviewed."""
+    """Return what a run goes by, its policy in sentences and the files that were read, its undos, and who reviewed.
+
+    Without `reviewers` it looks at no row.
+    """
+    refuse_others(request, REVIEWERS)
+    asked = read_choice(request, REVIEWERS, ("true", "false"))
     job = await find_job(directory, request, RUN)
     undos, files = await undos_and_files(directory, job)
     policy = [{"sentence": one.sentence, "points": [*one.points]} for one in say(job.options.get("policy", {}))]
     read = [_described(file) for file in files[-MOST_FILES:]]
-    reviewers = await list_reviewers(directory, job)
-    return Response(200, dump({"policy": policy, "files": read, "undos": undos, "reviewers": reviewers}))
+    reviewers = {} if asked == "false" else {REVIEWERS: await list_reviewers(directory, job)}
+    return Response(200, dump({"policy": policy, "files": read, "undos": undos, **reviewers}))
 
 
 async def undos_and_files(directory: Directory, run: Job) -> tuple[list[dict[str, Any]], list[File]]:

@@ -18,13 +18,16 @@ MOST_PLACES: Final = 4
 REMEDIES: Final[Mapping[str, str]] = {
     DecisionKind.AMBIGUOUS: "Name the account that is this person's, in a review. Or take the shared value from the "
     "others, and plan again.",
-    DecisionKind.CONFLICT: "Settle what the reason names, and plan again. Or link the account by hand: "
-    "POST /accounts/{id}/link.",
+    DecisionKind.CONFLICT: "Settle what the reason names, and plan again. Or link the account by hand, on its page in "
+    "the portal (POST /accounts/{id}/link).",
     DecisionKind.PROTECTED: "Lift the protection of the account, if it is to be managed by the identity provider, and "
     "plan again.",
-    DecisionKind.OUTSIDE_VERIFIED_DOMAINS: "Add the domain to verifiedDomains in the policy, if it is yours, and plan "
-    "again. Or link this row in a review, by itself.",
-    DecisionKind.EXCLUDED: "Take the person out of excluded in the policy, and plan again.",
+    DecisionKind.OUTSIDE_VERIFIED_DOMAINS: "Add the domain to the verified domains, if it is yours, in the portal "
+    "under Policy (verifiedDomains), and plan again. Or link this row in a review, by itself.",
+    DecisionKind.EXCLUDED: "Take what the reason names out of the excluded people, in the portal under Policy "
+    "(excluded), and plan again.",
+    DecisionKind.SET_ASIDE: "Take what the reason names out of the accounts set aside, in the portal under Policy "
+    "(setAside), and plan again.",
     DecisionKind.NO_ACCOUNT: "None, if the person is new here. If they have an account, it needs the person's "
     "userPrincipalName as userName, or their mail as a verified e-mail; then plan again.",
     DecisionKind.NO_IDENTITY: "None, if the account is nobody's in Entra. If it is somebody's, it needs the person's "
@@ -34,8 +37,9 @@ REMEDIES: Final[Mapping[str, str]] = {
 
 CONFIRM: Final = "If they are the same person, link the row in a review. "
 UNVERIFIED: Final = (
-    f"{CONFIRM}It becomes a link by itself once the application says that it verified the address (emailVerified), or "
-    "under a policy with trustEmails."
+    f"{CONFIRM}It becomes a link by itself once the application's export says that it verified the address (a column "
+    "emailVerified, brought again by Import), or once every address in the verified domains counts as verified: in the "
+    "portal under Policy (trustEmails). Choose that only if nobody can register with an address that is not theirs."
 )
 ALIAS: Final = (
     f"{CONFIRM}It becomes a link by itself once the account's userName or a verified e-mail of it is the person's "

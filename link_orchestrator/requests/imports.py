@@ -27,6 +27,7 @@ from link_orchestrator.problems import Problem
 from link_orchestrator.requests.jobs import answer, find_job, kept_until, page_of_jobs
 from link_orchestrator.requests.sent_file import FILE, PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import FREED, IMPORTED, STAGED, UNREAD, name_bucket
+from link_orchestrator.unread import find_unread
 from shared.admin.body import Body
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
@@ -35,11 +36,14 @@ from shared.directory.keys import Key
 from shared.directory.matching.policy import MOST_UNDO_DAYS
 from shared.directory.text import counted
 from shared.directory.work.jobs import State
+from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 
 R = TypeVar("R", AccountRow, GroupRow)
 
+MOST_FILES: Final = 20
+"""Imports with rows that nobody took which an answer names, the latest ones."""
 IMPORTED_BY: Final = "importedBy"
 """Option of a preview: the import that took its rows."""
 AS_PREVIEWED: Final = ("rows", "slices", PROTECTED, KEYED, FILE, READING)
@@ -49,6 +53,14 @@ AS_PREVIEWED: Final = ("rows", "slices", PROTECTED, KEYED, FILE, READING)
 async def list_imports(directory: Directory, request: Request) -> Response:
     """List the imports of accounts and of groups, the latest first, a page at a time."""
     return await page_of_jobs(directory, request, "imports", IMPORT, GROUP_IMPORT)
+
+
+async def list_unread(directory: Directory, request: Request) -> Response:
+    """Return the imports of accounts that have rows which no import took so far, with the number of these rows."""
+    refuse_others(request)
+    found = await find_unread(directory)
+    told = {"rows": sum(one.count for one in found), "files": [one.to_json() for one in found[:MOST_FILES]]}
+    return Response(200, dump(told))
 
 
 async def import_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -112,7 +124,7 @@ async def _import(
 
     async def keep(problems: Sequence[Problem]) -> None:
         for problem in problems:
-            await unread.add(0, problem.to_json())
+            await unread.add(0, problem.staged())
 
     notes = Notes()
     rows = read(read_file(request), content_type=request.content_type, columns=read_columns(request), notes=notes)

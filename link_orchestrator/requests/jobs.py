@@ -7,15 +7,17 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from link_orchestrator.files.reading import READING
-from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, UNDO, Kind, Rows
+from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, UNDO, VERIFICATION, Kind, Rows
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.problem_report import BY_REASON, PROBLEM, count_by_reason
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
+from link_orchestrator.requests.verified import told
 from link_orchestrator.run import settled_links
 from link_orchestrator.staged import parts_of
 from link_orchestrator.warnings import warnings_of
 from link_orchestrator.words import TAKEN_BACK
+from shared import turns
 from shared.admin.parameters import PAGED, page_answer, read_count, read_cursor, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
@@ -32,6 +34,10 @@ BEGIN = "none was begun: POST of this address begins one"
 """What there is to say where no job follows another yet."""
 ROWS_READ = 5_000
 """Rows that one request by a condition looks at. The cursor in its answer goes on from there."""
+ROWS_A_READ: Final = 1_000
+"""Rows that such a request reads at a time, at most: as many as a query answers."""
+MORE: Final = 4
+"""Times as many rows that it reads each time as the time before."""
 ADDRESSED: Final = 10
 """Accounts, of those with an e-mail address that is looked for, whose rows are found by it."""
 
@@ -105,6 +111,8 @@ async def list_rows(kind: Kind, directory: Directory, request: Request) -> Respo
         return await _page_of_named(directory, request, job, choice, wanted)
     if wanted:
         return await _page_of_selected(directory, request, choice, wanted)
+    if kind is VERIFICATION:
+        return await _page_of_verified(directory, request, job, choice)
     return await page_of_rows(directory, request, kind, request.id, choice)
 
 
@@ -114,6 +122,13 @@ def _begin(request: Request, kind: Kind) -> str:
     if behind and ("find" in request.params or not CURSOR.fullmatch(behind)):
         raise InvalidValue("behind: name a row by its id, as the list shows it, and look for nothing by find")
     return read_cursor(request, kind.rows.name) or behind
+
+
+async def _page_of_verified(directory: Directory, request: Request, job: Job, choice: str) -> Response:
+    """Return a page of what a verification found, each row with what the plan says of it."""
+    begin, count = read_cursor(request, VERIFICATION.rows.name), read_count(request)
+    rows, cursor = await directory.plan(job.id).page(choice, begin, count)
+    return page_answer(request, VERIFICATION.rows.name, await told(directory, job, rows), cursor)
 
 
 async def _page_of_named(
@@ -157,14 +172,21 @@ async def _page_of_selected(directory: Directory, request: Request, choice: str,
 async def select_rows(
     plan: Plan, decision: str, after: str, count: int, selects: Callable[[PlanRow], bool]
 ) -> tuple[list[PlanRow], str | None]:
-    """Return up to `count` rows of a decision that meet a condition, from behind a cursor, and the next cursor."""
+    """Return up to `count` rows of a decision that meet a condition, from behind a cursor, and the next cursor.
+
+    The fewer rows meet it, the more are read at a time: mostly all, or nearly none do.
+    """
     rows: list[PlanRow] = []
     cursor: str | None = after
-    read = 0
-    while cursor is not None and read < ROWS_READ and len(rows) < count:
-        page, cursor = await plan.page(decision, cursor, count - len(rows))
-        read += len(page)
-        rows += filter(selects, page)
+    size, read, most = count, 0, max(count, ROWS_READ)
+    while cursor is not None and read < most:
+        page, cursor = await plan.page(decision, cursor, min(size, ROWS_A_READ, most - read))
+        read, size = read + len(page), MORE * size
+        found = await turns.take(place for place, row in enumerate(page) if selects(row))
+        taken = found[: count - len(rows)]
+        rows += [page[place] for place in taken]
+        if len(rows) == count:
+            return rows, cursor if taken[-1] == len(page) - 1 else page[taken[-1]].id
     return rows, cursor
 
 

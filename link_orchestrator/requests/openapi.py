@@ -22,13 +22,13 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from link_orchestrator.kinds import KINDS, RUN, Kind
 from link_orchestrator.problem_report import BY_REASON
-from link_orchestrator.requests.afterwards import UndoRequest
 from link_orchestrator.requests.approval import Approval
 from link_orchestrator.requests.imports import ImportUndoRequest
 from link_orchestrator.requests.jobs import LISTED
 from link_orchestrator.requests.reviews import ReviewRequest
 from link_orchestrator.requests.runs import RunRequest
 from link_orchestrator.requests.selection import CONDITIONS, Predicted
+from link_orchestrator.requests.undos import UndoRequest
 from link_orchestrator.requests.workbook import XLSX
 from link_orchestrator.source import MappingSource
 from link_orchestrator.warnings import ROW_WARNINGS
@@ -73,8 +73,8 @@ ACCOUNTS_FILE = {"text/csv": "File", "application/x-ndjson": "File", JSON: "AnyJ
 IDENTITIES_FILE = {"text/csv": "File", JSON: "AnyJson", **WORKBOOKS}
 
 OPERATIONS: Mapping[str, Operation] = {
-    "accounts_find": Operation("Accounts", query=(*accounts.KEYS, "account.state", *PAGED)),
-    "accounts_get": Operation("AccountWithHistory"),
+    "accounts_find": Operation("Accounts", query=(*accounts.KEYS, accounts.BEGINS, "account.state", *PAGED)),
+    "accounts_get": Operation("AccountWithHistory", query=PAGED),
     "accounts_edit": Operation("Account", body=_json("AccountEdit")),
     "accounts_delete": Operation("", 204),
     "accounts_link": Operation("Account", body=_json("LinkRequest")),
@@ -85,7 +85,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "groups_release": Operation("Group", body=_json("GroupRelease"), body_required=False),
     "activity_list": Operation("Activity", query=PAGED),
     "jobs_under_way": Operation("Jobs"),
-    "directory_get": Operation("Directory"),
+    "directory_get": Operation("Directory", query=("states",)),
     "directory_settings_get": Operation("Settings"),
     "policy_get": Operation("Policy"),
     "policy_put": Operation("StoredPolicy", body=_json("Policy")),
@@ -106,16 +106,22 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_identities_upload": Operation("Job", 201, IDENTITIES_FILE, ("after", "columns", "file")),
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_problems": Operation("Problems", query=PAGED),
-    "linking_run_basis": Operation("RunBasis"),
+    "linking_run_basis": Operation("RunBasis", query=("reviewers",)),
     "linking_run_row": Operation("RowInFull"),
     "linking_run_report": Operation(
         "File",
         query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
+    "linking_undo_preview": Operation("UndoPreview", query=("keep",)),
     "linking_undo_report": Operation(
         "File",
         query=("format", "outcome", "reportCount", "cursor"),
+        media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
+    ),
+    "linking_verification_report": Operation(
+        "File",
+        query=("format", "verification.found", "reportCount", "cursor"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}, query=("by",)),
@@ -123,7 +129,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_refusals": Operation("Refusals", query=PAGED),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
     "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
+    "linking_known_identity": Operation("KnownIdentity"),
     "linking_imports": Operation("Imports", query=PAGED),
+    "linking_unread": Operation("Unread"),
     "linking_uploads": Operation("Uploads", query=PAGED),
     "linking_connection": Operation("Connection"),
     "linking_sources": Operation("Sources"),
@@ -169,6 +177,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "file": ("What the file is called, to be named in reports.", {"type": "string"}),
     "format": ("What the report is written as.", {"enum": ["html", "csv", "xlsx", "jsonl"], "default": "html"}),
+    "keep": ("What is to stay as provisioning wrote it.", {"enum": ["attributes"]}),
     "outcome": ("Only rows with this outcome.", {"$ref": "#/components/schemas/UndoRowKind"}),
     "preview": ("Whether only to show what the import would do, and to change nothing.", {"type": "boolean"}),
     "protected": (
@@ -206,6 +215,15 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "predicted": (
         "Only rows with this prediction; second for people who would be created although an account matches them.",
         {"enum": [*get_args(Predicted)]},
+    ),
+    "reviewers": ("Whether to say who reviewed rows: it looks at the rows.", {"type": "boolean", "default": True}),
+    "states": (
+        "Whether to count the accounts in each state, where there are few.",
+        {"type": "boolean", "default": False},
+    ),
+    "begins": (
+        "Only accounts whose userName, or one of whose e-mail addresses, begins so: a page looks at a part of all.",
+        {"type": "string"},
     ),
     "account.state": ("Without anything to find: only accounts in this state.", {"enum": [*accounts.STATES]}),
     "group.state": ("Without anything to find: only groups in this state.", {"enum": [*groups.STATES]}),

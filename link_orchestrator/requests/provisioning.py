@@ -62,7 +62,7 @@ async def list_adoptions(directory: Directory, request: Request) -> Response:
 async def list_foreign_links(directory: Directory, request: Request) -> Response:
     """List the accounts that are linked to an id which is no object id of Entra's: such links keep working."""
     cursor, count = read_cursor(request, "links"), read_count(request)
-    found, more = await select(directory.listing, cursor, count, _is_foreign)
+    found, more = await select(directory.listing, directory.listing.scan_glances, cursor, count, _is_foreign)
     accounts = await directory.accounts.find_many(found)
     return page_answer(request, "links", [_linked(account) for account in accounts if account], more)
 

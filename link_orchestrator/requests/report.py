@@ -1,4 +1,4 @@
-"""The report of a run or of an undo: rows as CSV or JSON Lines, page by page, or as a workbook; a summary as HTML.
+"""The report of a run, an undo or a verification: rows as CSV, JSON Lines or a workbook; a summary as HTML.
 
 An answer is in memory, so rows come a page at a time. A Link header leads to the next page; all pages, one after the
 other, are the whole report. The tables of a run have empty columns in which a person decides about rows, and which
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from link_orchestrator.kinds import RUN, UNDO, Kind
+from link_orchestrator.kinds import RUN, UNDO, VERIFICATION, Kind
 from link_orchestrator.prediction.check import check
 from link_orchestrator.requests.basis import undos_and_files
 from link_orchestrator.requests.jobs import (
@@ -28,8 +28,10 @@ from link_orchestrator.requests.jobs import (
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
+from link_orchestrator.requests.pages.verification import verification_summary
 from link_orchestrator.requests.reviewers import list_reviewers, list_suggested
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
+from link_orchestrator.requests.verified import told
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
@@ -60,6 +62,11 @@ RUN_COLUMNS: Final = (*DECIDING, *COLUMNS, "suggestions", "row", "run")
 """Columns of a table of a run's rows. The last two say which row of which run one is."""
 UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:8])
 """Columns of an undo's rows, which are the first ones of a run's with another name."""
+VERIFICATION_COLUMNS: Final = (
+    "found", *COLUMNS[1:9], "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "undone", "remedy",
+    "linked", "confirmed", "created", "insteadOf", "row",
+)  # fmt: skip
+"""Columns of a verification's rows: those of the plan's row that made the link, what to do, and when what happened."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What spreadsheets take for the beginning of a formula, with the full-width forms."""
@@ -97,6 +104,14 @@ async def get_undo_report(directory: Directory, request: Request) -> Response:
     return _html(undo_summary(shown(job))) if _form(request) == "html" else await _page(directory, job, request, UNDO)
 
 
+async def get_verification_report(directory: Directory, request: Request) -> Response:
+    """Return a verification's report in the format asked for: csv, jsonl or html."""
+    job = await find_job(directory, request, VERIFICATION)
+    if _form(request) == "html":
+        return _html(verification_summary(shown(job)))
+    return await _page(directory, job, request, VERIFICATION)
+
+
 def _is_trial(request: Request) -> bool:
     """Tell whether the plan will not be kept. Raises InvalidValue."""
     asked = request.params.get("trial", "false")
@@ -130,9 +145,9 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
     cursor = open_cursor(request.params.get("cursor", ""), *of)
     rows, after = await _rows(directory.plan(job.id), choice, wanted, cursor, count)
     if form == "csv":
-        text = to_csv([_told(row, kind, job) for row in rows], _columns(kind), header=not cursor)
+        text = to_csv(await _documents(directory, rows, kind, job), _columns(kind), header=not cursor)
     else:
-        text = "".join(dump(shown_row(row, kind)) + "\n" for row in rows)
+        text = "".join(dump(one) + "\n" for one in await _shown(directory, rows, kind, job))
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
         asked = {"format": form, "count": count, "cursor": seal_cursor(after, *of)} | filters
@@ -163,8 +178,8 @@ async def _workbook(directory: Directory, job: Job, kind: Kind, choice: str, wan
         cursor: str | None = ""
         while cursor is not None:
             rows, cursor = await _rows(directory.plan(job.id), choice, wanted, cursor, ROWS_AT_ONCE)
-            for row in rows:
-                cells = _cells(_told(row, kind, job))
+            for document in await _documents(directory, rows, kind, job):
+                cells = _cells(document)
                 if not book.add([cells[name] for name in names]):
                     raise InvalidValue(
                         f"format: a workbook has at most {MOST_IN_WORKBOOK:,} rows: ask for those of one decision, "
@@ -177,12 +192,18 @@ async def _workbook(directory: Directory, job: Job, kind: Kind, choice: str, wan
 
 
 def _columns(kind: Kind) -> Sequence[str]:
-    return RUN_COLUMNS if kind is RUN else UNDO_COLUMNS
+    return {RUN.name: RUN_COLUMNS, VERIFICATION.name: VERIFICATION_COLUMNS}.get(kind.name, UNDO_COLUMNS)
 
 
-def _told(row: PlanRow, kind: Kind, job: Job) -> dict[str, Any]:
-    """Return a row as tables tell it, with its own id and that of its job."""
-    return shown_row(row, kind) | {"row": row.id, "run": job.id}
+async def _shown(directory: Directory, rows: Sequence[PlanRow], kind: Kind, job: Job) -> list[dict[str, Any]]:
+    """Return rows as lists show them."""
+    return await told(directory, job, rows) if kind is VERIFICATION else [shown_row(row, kind) for row in rows]
+
+
+async def _documents(directory: Directory, rows: Sequence[PlanRow], kind: Kind, job: Job) -> list[dict[str, Any]]:
+    """Return rows as tables tell them, each with the id of the plan's row, and a run's with that of the run."""
+    known = await _shown(directory, rows, kind, job)
+    return [{"row": row.id, "run": job.id} | document for row, document in zip(rows, known, strict=True)]
 
 
 def to_csv(documents: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, *, header: bool) -> str:
@@ -243,7 +264,10 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
     texts = ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]
     named = dict(zip(COLUMNS, texts, strict=True)) | dict.fromkeys(DECIDING, "")
     suggestions = "; ".join(map(_suggestion, document.get("suggestions", ())))
-    return named | {"suggestions": suggestions, "row": document.get("row", ""), "run": document.get("run", "")}
+    verified = {name: document.get(name, "") for name in ("found", "linked", "confirmed", "created")}
+    verified |= {"insteadOf": " ".join(document.get("insteadOf", ()))}
+    beside = {name: document.get(name, "") for name in ("row", "run")}
+    return named | verified | {"suggestions": suggestions} | beside
 
 
 def _suggestion(one: Mapping[str, Any]) -> str:

@@ -270,18 +270,18 @@ async def _choose(
         if by_row.setdefault(wish.row.id, name) != name:
             refused[name] = f"the row {wish.row.id} of this identity is decided on already here"
     linking = {name: wish for name, wish in linking.items() if name not in refused}
-    ids = [wish.account or account_of(wish.row) for wish in linking.values()]
-    for (name, wish), account_id, account in zip(
-        linking.items(), ids, await directory.accounts.find_many(ids), strict=True
-    ):
-        if _is_own(wish.row, account_id):
-            links[name] = _Choice(wish.row, account_id, Review(LINK, "", "", account_id))
-            if reason := _objection(wish.row, account_id, account):
-                refused[name] = reason
-        elif account is None:
-            refused[name] = "account: no account has that id"
-        else:
-            links[name] = _Choice(wish.row, account_id, _named(account))
+    for some in in_parts([*linking.items()], ROWS_AT_ONCE):
+        ids = [wish.account or account_of(wish.row) for _, wish in some]
+        accounts = await directory.accounts.find_many(ids)
+        for (name, wish), account_id, account in zip(some, ids, accounts, strict=True):
+            if _is_own(wish.row, account_id):
+                links[name] = _Choice(wish.row, account_id, Review(LINK, "", "", account_id))
+                if reason := _objection(wish.row, account_id, account):
+                    refused[name] = reason
+            elif account is None:
+                refused[name] = "account: no account has that id"
+            else:
+                links[name] = _Choice(wish.row, account_id, _named(account))
     named = [replace(one.row, review=one.review.to_json()) for one in links.values() if one.review.version is not None]
     against = await objections(directory, job, named)
     return links, refused | {by_row[row_id]: reason for row_id, reason in against.items()}
@@ -304,7 +304,9 @@ def _named(account: Account) -> Review:
 async def _resolve(directory: Directory, job: Job, wishes: Sequence[Wish]) -> list[tuple[Wish, Wish | str]]:
     """Return each wish with what it comes to, or why it comes to nothing."""
     ids = [one for one in {asked.account for asked in wishes} if one and ID.fullmatch(one)]
-    known = {account.id for account in await directory.accounts.find_many(ids) if account}
+    known = set[str]()
+    for some in in_parts(ids, ROWS_AT_ONCE):
+        known |= {account.id for account in await directory.accounts.find_many(some) if account}
     meant = await in_waves(_meant(directory, job, asked, known) for asked in wishes)
     return list(zip(wishes, meant, strict=True))
 
@@ -417,8 +419,8 @@ async def _taken(directory: Directory, job: Job, links: Sequence[tuple[PlanRow, 
     for row, account_id in links:
         homes[directory.keys.bucket(account_id)].append((row, account_id))
     taken: dict[str, str] = {}
-    for bucket, some in homes.items():
-        outside = await reviews.accounts(bucket, ONE_BY_ONE)
+    alone = await in_waves(reviews.accounts(bucket, ONE_BY_ONE) for bucket in homes)
+    for (bucket, some), outside in zip(homes.items(), alone, strict=True):
         strangers = {one for row, one in some if row.decision in _OTHERS or not _is_own(row, one)}
         reviewed = await reviews.accounts(bucket, DecisionKind.REVIEW) if strangers else {}
         planned = await _planned_for(directory, job, bucket, strangers) if strangers else {}

@@ -1,6 +1,6 @@
 """Starting a run, over uploads or over a source to read from. It changes nothing before it is approved.
 
-What comes after the plan is in reviews.py, approval.py and afterwards.py.
+What comes after the plan is in reviews.py, approval.py, verifications.py and undos.py.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from link_orchestrator.kinds import KINDS, RUN
 from link_orchestrator.requests.jobs import listed, taken_back
 from shared.admin.accounts import STATES
 from shared.admin.pages import SCANNED, count_states
+from shared.admin.parameters import read_choice, refuse_others
 from shared.directory.directory import Directory
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Credential, Settings
@@ -16,18 +17,24 @@ from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.tables.access import together
 
+BY_STATE: Final = "states"
+"""Parameter that asks for the number of accounts in each state."""
+
 
 async def get_directory(directory: Directory, request: Request, settings: Settings) -> Response:
     """Return how many accounts and groups there are, the last job of each kind, and which credentials open this.
 
-    No count is older than some seconds. Accounts are counted by state where there are few.
+    No count is older than some seconds. Accounts are counted by state if that is asked for, and where there are few.
     """
+    refuse_others(request, BY_STATE)
+    by_state = read_choice(request, BY_STATE, ("true", "false")) == "true"
     accounts, groups, latest = await asyncio.gather(
         directory.listing.total(),
         directory.group_listing.total(),
         together(*(directory.jobs.entries(kind, most=1) for kind in KINDS)),
     )
-    states = await count_states(directory.listing, STATES) if accounts <= SCANNED else None
+    # To count by state is to look at every account. No row has these counts: each change of an account would be two.
+    states = await count_states(directory.listing, STATES) if by_state and accounts <= SCANNED else None
     runs = [job.id for jobs in latest for job in jobs if job.kind == RUN.name]
     beside = await taken_back(directory, *runs) if runs else {}
     document = {
@@ -36,7 +43,7 @@ async def get_directory(directory: Directory, request: Request, settings: Settin
         **({"states": states} if states is not None else {}),
         "groups": groups,
         "latest": {job.kind: listed(job) | beside.get(job.id, {}) for jobs in latest for job in jobs},
-        "credentials": [_credential(one) for one in settings.credentials if one.directory == directory.name],
+        "credentials": _credentials(settings, directory.name),
     }
     return Response(200, dump(document))
 
@@ -51,6 +58,7 @@ async def get_settings(directory: Directory, request: Request, settings: Setting
         "buckets": directory.keys.buckets,
         "backups": _backups(settings),
         "graph": _graph(settings.graph, directory.name),
+        "credentials": _credentials(settings, directory.name),
         "signIn": {"on": settings.signs_in, "application": settings.portal_audience or None, "tenants": tenants},
     }
     return Response(200, dump(document))
@@ -61,6 +69,11 @@ def _backups(settings: Settings) -> dict[str, Any] | None:
     if not settings.backups_endpoint:
         return None
     return {"storage": settings.backups_endpoint, "days": settings.backup_days or None}
+
+
+def _credentials(settings: Settings, directory: str) -> list[dict[str, Any]]:
+    """Return the credentials that open a directory."""
+    return [_credential(one) for one in settings.credentials if one.directory == directory]
 
 
 def _credential(credential: Credential) -> dict[str, Any]:

@@ -112,7 +112,10 @@ async def link_account(directory: Directory, request: Request) -> Response:
 
     async def act(account: Account) -> Account:
         if policy.sets_aside(account.id, account.user_name):
-            raise Refused("setAside: the policy sets this account aside; take it out of `setAside` there first")
+            entry = policy.set_aside_in_words(account.id, account.user_name)
+            raise Refused(
+                f"setAside: the policy sets this account aside, {entry}; take that out of `setAside` there first"
+            )
         after = linked(account, asked, request.by, directory.accounts.now())
         try:
             return await directory.accounts.replace(account, after, by=request.by, action="link")

@@ -16,14 +16,14 @@ from shared.admin.parameters import (
     read_choice,
     read_count,
     read_cursor,
+    read_history_cursor,
     read_id_cursor,
     read_key,
     refuse_others,
 )
 from shared.directory.directory import Directory
-from shared.directory.errors import InvalidCursor, NotFound
+from shared.directory.errors import NotFound
 from shared.directory.keys import ID, behind, is_group
-from shared.directory.records.audit import HISTORY_CURSOR
 from shared.directory.records.listing import Glance
 from shared.directory.records.model import Authority, Group, Status
 from shared.json_text import dump
@@ -53,7 +53,8 @@ async def find_groups(directory: Directory, request: Request) -> Response:
     if not any(kind.lower() in request.params for kind in KEYS):
         state = STATES.get(read_choice(request, "state", STATES), lambda one: True)
         cursor, count = read_cursor(request, "groups"), read_count(request)
-        found, more = await select(directory.group_listing, cursor, count, state)
+        listing = directory.group_listing
+        found, more = await select(listing, listing.scan_glances, cursor, count, state)
         listed = await directory.groups.find_many(found)
         return page_answer(request, "groups", [_shown(group) for group in listed if group], more)
     key, cursor = read_key(request, *KEYS), read_id_cursor(request, "groups")
@@ -93,9 +94,7 @@ async def get_group(directory: Directory, request: Request) -> Response:
     """Return a group with a page of its history; of a deleted one, the history."""
     if not ID.fullmatch(request.id):
         raise NotFound("no such group", "group", "GET /groups lists those there are")
-    cursor, count = read_cursor(request, "history"), read_count(request)
-    if cursor and not HISTORY_CURSOR.fullmatch(cursor):
-        raise InvalidCursor
+    cursor, count = read_history_cursor(request), read_count(request)
     group = await directory.groups.find(request.id)
     history, more = await directory.groups.page_history(request.id, cursor, count)
     if group is None and not history:

@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.directory.errors import InvalidCursor
 from shared.directory.keys import ID, Key
+from shared.directory.records.audit import HISTORY_CURSOR
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -68,16 +69,28 @@ def read_id_cursor(request: Request, name: str) -> str:
     return cursor
 
 
+def read_history_cursor(request: Request) -> str:
+    """Return the cursor of a page of a history, "" for its begin. Raises InvalidCursor."""
+    cursor = read_cursor(request, "history")
+    if cursor and not HISTORY_CURSOR.fullmatch(cursor):
+        raise InvalidCursor
+    return cursor
+
+
 def page_answer(
     request: Request,
     name: str,
     rows: Sequence[Mapping[str, Any]],
     cursor: str | None,
     beside: Mapping[str, Any] | None = None,
+    version: str | None = None,
 ) -> Response:
-    """Return a page of rows under a name, with the cursor behind it if there are more, and what there is beside."""
+    """Return a page of rows under a name, with the cursor to the next if there are more, and what there is beside.
+
+    `version` is that of what is beside.
+    """
     more = {"cursor": seal_cursor(cursor, *_asked(request, name))} if cursor else {}
-    return Response(200, dump({**(beside or {}), name: rows} | more))
+    return Response(200, dump({**(beside or {}), name: rows} | more), version)
 
 
 def seal_cursor(cursor: str, *of: object) -> str:

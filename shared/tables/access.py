@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
@@ -28,6 +28,9 @@ AT_ONCE = 64
 
 ROWS_A_TURN = 100
 """Rows of a last page from which on other requests get their turn behind it."""
+
+Commit = Callable[[str, Sequence[Operation]], Awaitable[list[str]]]
+"""Commits operations to a partition: Tables.commit or Tables.commit_ahead."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -130,24 +133,28 @@ async def delete(tables: Tables, partition: str, deletes: Iterable[Delete]) -> i
     return deleted
 
 
-async def write(tables: Tables, by_partition: Mapping[str, Sequence[Operation]]) -> None:
-    """Commit operations that need not take effect together, in as few transactions as hold them."""
+async def write(tables: Tables, by_partition: Mapping[str, Sequence[Operation]], *, ahead: bool = False) -> None:
+    """Commit operations that need not take effect together, in as few transactions as hold them.
+
+    `ahead` as in Tables.commit_ahead.
+    """
+    commit = tables.commit_ahead if ahead else tables.commit
     await in_waves(
-        _commit(tables, partition, part)
+        _commit(commit, partition, part)
         for partition, operations in by_partition.items()
         for part in in_parts(operations, MAX_OPERATIONS)
     )
 
 
-async def _commit(tables: Tables, partition: str, operations: Sequence[Operation]) -> None:
+async def _commit(commit: Commit, partition: str, operations: Sequence[Operation]) -> None:
     """Commit operations in one transaction, or in the halves of one that is too large."""
     try:
-        await tables.commit(partition, operations)
+        await commit(partition, operations)
     except TransactionTooLarge:
         if len(operations) == 1:
             raise
         for half in in_parts(operations, (len(operations) + 1) // 2):
-            await _commit(tables, partition, half)
+            await _commit(commit, partition, half)
 
 
 async def together(*calls: Awaitable[Result]) -> list[Result]:

@@ -194,9 +194,10 @@ class Tables(Protocol):
         """
 
     async def commit_ahead(self, partition: str, operations: Sequence[Operation]) -> list[str]:
-        """Apply the operations as commit() does, where only a later commit of this process gives them a meaning.
+        """Apply the operations as commit() does, where only a later commit gives them a meaning.
 
-        They last as soon as that one does. Until then a power cut may take them, though no crash of the process does.
+        That is one of this process, or of who learns of them from it, as of the outcome of an activity. They last as
+        soon as that one does. Until then a power cut may take them, though no crash of the process does.
         """
         return await self.commit(partition, operations)
 

@@ -61,6 +61,10 @@ MANY = 16
 PAGE_BYTES = 1024 * 1024
 """Bytes of columns from which on a page has no more rows: a page is read in one step of the event loop. Azure ends its
 pages, too."""
+LARGE_BYTES = 1800
+"""Bytes of columns above which a row is kept beside the tree of keys. SQLite compares a key with one of a row that does
+not fit into a quarter of a page by copying the whole row, and a search passes rows of all partitions: beside 30 MB of
+staged identities the look-up of an account was seen to cost twice as much."""
 FETCHED_AT_ONCE = 8
 """Rows that are fetched before their bytes are counted."""
 LOG_BYTES = 64 * 1024 * 1024
@@ -68,6 +72,8 @@ LOG_BYTES = 64 * 1024 * 1024
 pages: beside two processes that wrote all the time, the log was seen to grow to a gigabyte."""
 LOG_PAGES = 1000
 """Pages in the log from which on a COMMIT copies them into the file, as SQLite itself has it."""
+GROUPS_AHEAD = 10
+"""Groups in a row, at most, that do not wait for the disk: the next one empties the log of the pages of all of them."""
 SLOW_SYNC_SECONDS = 0.002
 """Seconds after which a group counts as slow; then the event loop makes way for the thread."""
 MAKE_WAY_SECONDS = 0.0005
@@ -76,27 +82,41 @@ MAKE_WAY_SECONDS = 0.0005
 _NORMAL = 1
 """Of SQLite's levels of `synchronous` the one at which a COMMIT does not wait for the disk, and the log stays whole."""
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
-_SCHEMA = """CREATE TABLE IF NOT EXISTS TABLE_NAME (
-    partition BLOB NOT NULL, key BLOB NOT NULL, etag TEXT NOT NULL, columns TEXT NOT NULL,
-    PRIMARY KEY (partition, key)) WITHOUT ROWID"""
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS TABLE_NAME (
+    partition BLOB NOT NULL, key BLOB NOT NULL, etag TEXT NOT NULL, columns TEXT NOT NULL, large INTEGER,
+    PRIMARY KEY (partition, key)) WITHOUT ROWID""",
+    # Columns that are too large for the tree of keys, whose row has none then, and this id.
+    "CREATE TABLE IF NOT EXISTS TABLE_NAME_large (id INTEGER PRIMARY KEY, columns TEXT NOT NULL)",
+    """CREATE TRIGGER IF NOT EXISTS TABLE_NAME_changed AFTER UPDATE ON TABLE_NAME WHEN OLD.large IS NOT NULL
+    BEGIN DELETE FROM TABLE_NAME_large WHERE id = OLD.large; END""",
+    """CREATE TRIGGER IF NOT EXISTS TABLE_NAME_removed AFTER DELETE ON TABLE_NAME WHEN OLD.large IS NOT NULL
+    BEGIN DELETE FROM TABLE_NAME_large WHERE id = OLD.large; END""",
+)
+_COLUMNS = "iif(large IS NULL, columns, ifnull((SELECT columns FROM TABLE_NAME_large WHERE id = large), ''))"
+# Of two paths SQLite makes an array, in which true stays true; of one, the bare value.
+_ONE = "json_extract(COLUMNS, ?, ?), crc32(CAST(COLUMNS AS BLOB))"
 _STATEMENTS = {
     "all": "SELECT partition, key, etag FROM TABLE_NAME",
-    "get": "SELECT etag, columns FROM TABLE_NAME WHERE partition = ? AND key = ?",
-    "query": "SELECT key, etag, columns FROM TABLE_NAME WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
-    "range": "SELECT key, etag, columns FROM TABLE_NAME WHERE partition = ? AND key >= ? AND key < ? "
+    "get": "SELECT etag, COLUMNS FROM TABLE_NAME WHERE partition = ? AND key = ?",
+    "query": "SELECT key, etag, COLUMNS FROM TABLE_NAME WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
+    "range": "SELECT key, etag, COLUMNS FROM TABLE_NAME WHERE partition = ? AND key >= ? AND key < ? "
     "ORDER BY key LIMIT ?",
     "query_keys": "SELECT key, etag, '{}' FROM TABLE_NAME WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
     "range_keys": "SELECT key, etag, '{}' FROM TABLE_NAME WHERE partition = ? AND key >= ? AND key < ? "
     "ORDER BY key LIMIT ?",
-    # Of two paths SQLite makes an array, in which true stays true; of one, the bare value.
-    "query_one": "SELECT key, etag, json_extract(columns, ?, ?), crc32(CAST(columns AS BLOB)) FROM TABLE_NAME "
-    "WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
-    "range_one": "SELECT key, etag, json_extract(columns, ?, ?), crc32(CAST(columns AS BLOB)) FROM TABLE_NAME "
-    "WHERE partition = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
-    "insert": "INSERT INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    "upsert": "INSERT OR REPLACE INTO TABLE_NAME (etag, columns, partition, key) VALUES (?, ?, ?, ?)",
-    "update": "UPDATE TABLE_NAME SET etag = ?, columns = ? WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
+    "query_one": "SELECT key, etag, ONE FROM TABLE_NAME WHERE partition = ? AND key >= ? ORDER BY key LIMIT ?",
+    "range_one": "SELECT key, etag, ONE FROM TABLE_NAME WHERE partition = ? AND key >= ? AND key < ? "
+    "ORDER BY key LIMIT ?",
+    "insert": "INSERT INTO TABLE_NAME (etag, columns, large, partition, key) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT DO NOTHING",
+    "upsert": "INSERT INTO TABLE_NAME (etag, columns, large, partition, key) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET etag = excluded.etag, columns = excluded.columns, large = excluded.large",
+    "update": "UPDATE TABLE_NAME SET etag = ?, columns = ?, large = ? "
+    "WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
     "delete": "DELETE FROM TABLE_NAME WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
+    "next": "SELECT ifnull(max(id), 0) + 1 FROM TABLE_NAME_large",
+    "keep": "INSERT INTO TABLE_NAME_large (id, columns) VALUES (?, ?)",
     "around": sqlite_proof.AROUND,
 }
 
@@ -110,7 +130,7 @@ class SqliteTables:
 
     def __init__(self, file: _File, name: str) -> None:
         self._file = file
-        self._statements = {verb: sql.replace("TABLE_NAME", name) for verb, sql in _STATEMENTS.items()}
+        self._statements = {verb: _for_table(sql, name) for verb, sql in _STATEMENTS.items()}
         self._closed = False
 
     @classmethod
@@ -123,7 +143,7 @@ class SqliteTables:
         if not _TABLE_NAME.fullmatch(name):
             raise LimitExceeded("a table's name has 3 to 63 letters and digits and begins with a letter")
         file = _File.share(Path(path).resolve(), patient=patient)
-        file.write_schema(_SCHEMA.replace("TABLE_NAME", name))
+        file.write_schema(name)
         return cls(file, name)
 
     @staticmethod
@@ -302,16 +322,25 @@ class _Commit:
             columns = self._merged(connection, operation, place)
             columns_sum = crc32(columns.encode())
         etag = new_etag(place_sum(*place), columns_sum)
+        large = self._next_large(connection) if len(columns.encode()) > LARGE_BYTES else None
+        stored = (etag, columns if large is None else "", large, *place)
         match operation:
             case Insert():
-                if not self._changes(connection, "insert", (etag, columns, *place)):
+                if not self._changes(connection, "insert", stored):
                     raise AlreadyExists(index)
             case Upsert():
-                self._changes(connection, "upsert", (etag, columns, *place))
+                self._changes(connection, "upsert", stored)
             case Replace(_, _, condition) | Merge(_, _, condition):
-                if not self._changes(connection, "update", (etag, columns, *place, condition)):
+                if not self._changes(connection, "update", (*stored, condition)):
                     raise VersionConflict(index)
+        if large is not None:
+            connection.execute(self.statements["keep"], (large, columns))
         return etag
+
+    def _next_large(self, connection: sqlite3.Connection) -> int:
+        """Return the id under which the next large columns are kept."""
+        (number,) = connection.execute(self.statements["next"]).fetchone()
+        return int(number)
 
     def _merged(self, connection: sqlite3.Connection, operation: Merge, place: tuple[bytes, bytes]) -> str:
         """Return the columns that a row has after a merge; those of the operation alone if there is no row."""
@@ -324,7 +353,9 @@ class _Commit:
         check(key_text(self.partition), (Upsert(operation.key, merged),))
         return stored_columns(merged)
 
-    def _changes(self, connection: sqlite3.Connection, statement: str, values: tuple[str | bytes, ...]) -> bool:
+    def _changes(
+        self, connection: sqlite3.Connection, statement: str, values: tuple[str | bytes | int | None, ...]
+    ) -> bool:
         return connection.execute(self.statements[statement], values).rowcount > 0
 
     def settle(self) -> None:
@@ -345,13 +376,10 @@ class _Group:
     """When it has waited for other processes for BUSY_SECONDS."""
     looks: int = 0
     commits: list[_Commit] = field(default_factory=list)
+    ahead: bool = False
+    """Whether it waits for the sync of a later group, as all its commits may."""
     applied: bool = False
     done: bool = False
-
-    @property
-    def ahead(self) -> bool:
-        """Whether all its commits may wait for the sync of a later group."""
-        return all(commit.ahead for commit in self.commits)
 
 
 class _File:
@@ -376,6 +404,7 @@ class _File:
         self._writer.execute("PRAGMA busy_timeout = 0")
         (self._synchronous,) = self._writer.execute("PRAGMA synchronous").fetchone()
         self._syncing = True
+        self._ahead = 0
         self._new_etag = Etags()
         self._waiting: deque[_Commit] = deque()
         self._busy = threading.Lock()  # held from BEGIN to the end of COMMIT; another thread may release it
@@ -405,11 +434,14 @@ class _File:
         self._groups.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def write_schema(self, statement: str) -> None:
-        """Run a CREATE statement."""
-        with _connect(self._path) as connection:
-            connection.execute(statement)
-        connection.close()
+    def write_schema(self, name: str) -> None:
+        """Make a table where it is missing, and what one of an earlier version lacks."""
+        with closing(_connect(self._path)) as connection:
+            for statement in _SCHEMA:
+                connection.execute(_for_table(statement, name))
+            if not connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'large'", (name,)).fetchone():
+                with suppress(sqlite3.OperationalError):  # another process was faster
+                    connection.execute(f"ALTER TABLE {name} ADD COLUMN large INTEGER")
 
     def read(self, statement: str, values: Values) -> list[tuple[Any, ...]]:
         """Return all rows of a SELECT, which sees every acknowledged commit."""
@@ -496,6 +528,7 @@ class _File:
         group.looks += 1
         try:
             if not self._patient or self._precedence.enter() or late:
+                group.ahead = self._ahead < GROUPS_AHEAD and all(commit.ahead for commit in group.commits)
                 self._sync_next(not group.ahead)
                 self._writer.execute("BEGIN IMMEDIATE")
                 for commit in group.commits:
@@ -535,6 +568,7 @@ class _File:
 
     def _end(self, group: _Group) -> None:
         self._precedence.leave()
+        self._ahead = self._ahead + 1 if group.ahead else 0
         if not group.ahead:  # which may end on the event loop
             self._empty_log()
         self._busy.release()
@@ -577,8 +611,14 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _rows(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
     """Yield the rows of each table as they follow each other in the file: partition, key and etag."""
-    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-        yield connection.execute(_STATEMENTS["all"].replace("TABLE_NAME", name))
+    keyed = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '*_large'"
+    for (name,) in connection.execute(keyed).fetchall():
+        yield connection.execute(_for_table(_STATEMENTS["all"], name))
+
+
+def _for_table(statement: str, name: str) -> str:
+    """Return a statement for the table of this name."""
+    return statement.replace("ONE", _ONE).replace("COLUMNS", _COLUMNS).replace("TABLE_NAME", name)
 
 
 def _row(operation: Operation) -> tuple[bytes, str, int]:

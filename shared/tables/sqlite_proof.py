@@ -10,8 +10,11 @@ an old copy of a page in its own place, whose rows are as they once were.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import chain, islice
+from operator import lt
 from typing import Any, Literal
 from zlib import crc32
 
@@ -27,6 +30,9 @@ A damaged row may mislead the search for a key, and not the one for the next: so
 """
 Read = Callable[[str, Mapping[str, bytes]], Sequence[tuple[Any, ...]]]
 """Runs a SELECT with values by name: Python 3.12.1 warns of numbered ones."""
+
+MANY_ROWS = 8
+"""Rows from which on it is cheaper to compare all checksums at once."""
 
 _UNPROVEN = re.compile(r'W/"[0-9a-f]{16}\.[0-9a-f]+"')
 """An etag without checksums."""
@@ -75,6 +81,8 @@ def place_sum(partition: bytes, key: bytes) -> int:
 def prove(partition: bytes, rows: Sequence[tuple[Any, ...]], form: Form = "") -> None:
     """Raise Damaged unless the rows of a partition read as they were written, and come in order."""
     start = crc32(partition)
+    if len(rows) >= MANY_ROWS and _are_proved(rows, start, form):
+        return
     before = None
     for row in rows:
         if not _is_whole(row, start, form) or (before is not None and row[0] <= before):
@@ -113,6 +121,23 @@ def are_in_place(rows: Iterable[tuple[bytes, bytes, str]]) -> bool:
             return False
         before = partition, key
     return True
+
+
+def _are_proved(rows: Sequence[tuple[Any, ...]], start: int, form: Form) -> bool:
+    """Tell whether rows come in order, and all of them have the right checksums: a third of the work of _is_whole()."""
+    keys = [row[0] for row in rows]
+    try:
+        places = [crc32(key, start) for key in keys]
+        if form == "_keys":
+            sums, said = places, "".join([row[1][-17:-9] for row in rows])
+        else:
+            read = [row[3] if form else crc32(row[2].encode()) for row in rows]
+            sums, said = [*chain(*zip(places, read, strict=True))], "".join([row[1][-17:-1] for row in rows])
+        if struct.pack(f">{len(sums)}I", *sums) != bytes.fromhex(said):
+            return False
+    except (TypeError, ValueError, AttributeError, struct.error):
+        return False
+    return all(map(lt, keys, islice(keys, 1, None)))
 
 
 def _is_whole(row: tuple[Any, ...], start: int, form: Form) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -52,3 +53,13 @@ def test_the_package_has_what_azure_reads_at_its_top_and_no_test_or_local_tool(c
         assert archive.testzip() is None
     assert set(names) >= AT_THE_TOP
     assert not [name for name in names if name.startswith(("tests/", "infra/", ".")) or "README" in name]
+
+
+def test_the_reference_says_how_large_the_package_is(clone: Path, tmp_path: Path) -> None:
+    files = package.list_files(clone)
+    package.write(clone, files, tmp_path / "one.zip")
+    (size, number) = re.findall(
+        r"lists, ([\d.]+) MB in some (\d+) files", (ROOT / "infra/README.md").read_text("utf-8")
+    )[0]
+    assert float(size) == pytest.approx((tmp_path / "one.zip").stat().st_size / 1e6, rel=0.1)
+    assert int(number) == pytest.approx(len(files), rel=0.1)

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,13 @@ async def test_a_pair_of_apps_passes_every_check(pair: tuple[str, str]) -> None:
     code, said = await smoke(*pair)
     assert code == 0, said
     assert "checks passed" in said
-    for name in ("a user is made, found", "goes through Durable Functions", "POST /linking/runs/{id}/approve"):
+    for name in (
+        "a user is made, found",
+        "its portal lets in nobody",
+        "scim: has no portal",
+        "goes through Durable Functions",
+        "POST /linking/runs/{id}/approve",
+    ):
         assert name in said
 
 
@@ -93,8 +99,10 @@ async def test_tokens_that_open_one_role_each_pass(tmp_path: Path, sqlite_tables
     assert code == 0
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "7", '{"Resources": 7}', "<html>", ""])
-async def test_a_server_that_answers_something_else_fails_every_check_and_ends_none(text: str) -> None:
+@asynccontextmanager
+async def answering(text: str) -> AsyncIterator[str]:
+    """The address of a server that answers everything with one text."""
+
     async def answer(request: aiohttp.web.Request) -> aiohttp.web.Response:
         return aiohttp.web.Response(text=text, content_type="application/json")
 
@@ -104,11 +112,24 @@ async def test_a_server_that_answers_something_else_fails_every_check_and_ends_n
     await runner.setup()
     site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        assert await smoke_test.run({"scim": url, "admin": url}, {"scim": "x", "admin": "x"}, Console(quiet=True)) == 1
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7", '{"Resources": 7}', "<html>", ""])
+async def test_a_server_that_answers_something_else_fails_every_check_and_ends_none(text: str) -> None:
+    async with answering(text) as url:
+        assert await smoke_test.run({"scim": url, "admin": url}, {"scim": "x", "admin": "x"}, Console(quiet=True)) == 1
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:7071", "https://admin.example"])
+async def test_a_portal_that_shows_itself_to_anybody_is_found(address: str) -> None:
+    async with answering("a page") as url, smoke_test._app("admin", url, TOKEN) as app:
+        who = "a principal" if "127" in address else "nobody"
+        with pytest.raises(smoke_test.Failed, match=f"200 for {who}"):
+            await smoke_test._hides_portal(replace(app, address=address))
 
 
 async def test_a_server_that_is_away_is_given_up_at_once() -> None:

@@ -22,7 +22,7 @@ from infra.local.faults import Crash, Fault, FaultyTables, no_faults, script
 from link_orchestrator.kinds import IMPORT, KINDS, RUN, UNDO, Kind
 from link_orchestrator.lifecycle import cancel, ensure_started
 from link_orchestrator.messages import ACTIVATING
-from link_orchestrator.requests import afterwards, approval, imports, reviews, runs, uploads
+from link_orchestrator.requests import approval, imports, reviews, runs, undos, uploads
 from link_orchestrator.run import account_of, by_run, planned_version
 from link_orchestrator.source import Sources
 from shared.admin import account_changes
@@ -530,7 +530,7 @@ class Life(RuleBasedStateMachine):
         ended = [job for job in self.jobs(RUN, ended=True) if job.approved]
         if ended:
             about = ended[place % len(ended)].id
-            self.act(NOBODY, lambda directory: afterwards.start_undo(directory, asked(asks, about), self.executor))
+            self.act(NOBODY, lambda directory: undos.start_undo(directory, asked(asks, about), self.executor))
         self.works(UNDO, steps)
 
     @rule()

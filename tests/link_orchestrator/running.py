@@ -118,7 +118,7 @@ class Api:
 
         return await until(ended)
 
-    async def bring(self, file: bytes, content_type: str = "text/csv", **params: str) -> Any:
+    async def bring(self, file: bytes, /, content_type: str = "text/csv", **params: str) -> Any:
         """Import accounts and return the job once it has ended."""
         job = await self.call("POST", "accounts/import", file, content_type, **params)
         return await self.wait(f"accounts/imports/{job['id']}", "done")

@@ -150,6 +150,19 @@ async def test_an_account_that_is_set_aside_is_not_linked_and_not_reported(app: 
     assert (await app.account(NAMES[0]))["link"] is None
 
 
+async def test_a_row_names_the_entry_by_which_somebody_stays_out(app: App) -> None:
+    excluded = [{"group": RESEARCH}, object_id(1)]
+    groups = await upload(app, entra(RESEARCH, "Research", 0))
+    run, _ = await planned(app, {"excluded": excluded, "setAside": [f"{NAMES[2][:3]}*"]}, groups=groups)
+    reasons = {row["identity"]["objectId"]: row["reason"] for row in await app.decisions(run) if "identity" in row}
+    assert f'by the entry "group {RESEARCH}". It matches an account' in reasons[object_id(0)]
+    assert "by its object id. It matches an account" in reasons[object_id(1)]
+    assert f'aside, by the entry "{NAMES[2][:3]}*": no run links them' in reasons[object_id(2)]
+    report = {"format": "csv", "decision": "excluded"}
+    async with app.session.get(f"/linking/runs/{run['id']}/report", params=report) as answer:
+        assert "by its object id" in await answer.text()
+
+
 async def test_nor_is_it_linked_by_its_name_in_a_review(app: App) -> None:
     await app.bring(ROWS)
     run = await app.plan(graph(7, "new@contoso.com"), policy=POLICY | {"setAside": ["loc*"]})
@@ -172,8 +185,10 @@ async def test_nor_if_it_is_set_aside_after_the_review(app: App) -> None:
 
 
 async def test_who_asks_has_it_reported(app: App) -> None:
-    _, decisions = await planned(app, {"setAside": ["loc*"]}, reportSetAside=True)
+    run, decisions = await planned(app, {"setAside": ["loc*"]}, reportSetAside=True)
     assert decisions["local"] == "noIdentity"
+    (row,) = await app.decisions(run, "noIdentity")
+    assert row["reason"].endswith('The policy sets it aside, by the entry "loc*".')
 
 
 async def test_no_create_adopts_an_account_that_is_set_aside(app: App) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from link_orchestrator.passes import import_groups, plan_groups
+from link_orchestrator.requests.groups import NOT_KEPT, UNREAD
 from link_orchestrator.staged import IDS, IMPORTED
 from shared.directory.directory import Directories, Directory
 from shared.directory.keys import Key
@@ -496,9 +497,27 @@ class TestPlan:
         assert sorted(shown["differing"], key=str) == sorted(expected, key=str)
         totals, listed = await difference(app, run, SALES, 1)
         assert totals == {"both": 1, "onlyHere": 1, "onlyThere": 2}
+        unknown = [one["identity"].pop("unknown") for one in listed if "unknown" in one.get("identity", {})]
         assert sorted(listed, key=str) == sorted(expected, key=str)
+        assert len(unknown) == 1
         assert bob not in str(listed)
         assert rows[RESEARCH]["members"] == {"both": 1, "onlyHere": 0, "onlyThere": 0, "differing": []}
+
+    async def test_who_is_only_in_entra_is_named_as_the_run_read_them(self, app: App) -> None:
+        await app.bring(ACCOUNTS)
+        await bring(app, GROUPS)
+        people = [*IDENTITIES, graph(50, "new@contoso.com", displayName="New Person"), graph(51, "plain@contoso.com")]
+        run = await plan(app, entra(SALES, "Sales", 50, 51, 77), identities=people)
+        _, listed = await difference(app, run, SALES)
+        there = {one["identity"]["objectId"]: one["identity"] for one in listed if one["only"] == "there"}
+        named = {"userPrincipalName": "new@contoso.com", "displayName": "New Person"}
+        assert there[object_id(50)] == {"objectId": object_id(50), **named}
+        assert there[object_id(51)]["userPrincipalName"] == "plain@contoso.com"
+        assert there[object_id(77)] == {"objectId": object_id(77), "unknown": UNREAD}
+        directory = await directory_of(app)
+        await directory.stage(run["options"]["identities"]).clear()
+        _, listed = await difference(app, run, SALES)
+        assert {one["identity"]["unknown"] for one in listed if one["only"] == "there"} == {NOT_KEPT}
 
     async def test_whoever_only_carries_a_members_object_id_or_did_once_is_not_that_member(self, app: App) -> None:
         await app.bring(csv_file({"userName": "carries", "externalId": object_id(77)}))

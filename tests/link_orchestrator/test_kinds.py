@@ -69,6 +69,7 @@ linking_groups_get           GET    linking/groups/{id}
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
 linking_imports              GET    linking/imports
+linking_unread               GET    linking/unread
 linking_uploads              GET    linking/uploads
 linking_identities_list      GET    linking/identities
 linking_identities_get       GET    linking/identities/{id}
@@ -77,6 +78,7 @@ linking_refusals             GET    linking/refusals
 linking_adoptions            GET    linking/adoptions
 linking_adoptions_undo       POST   linking/adoptions/undo
 linking_foreign_links        GET    linking/foreign-links
+linking_known_identity       GET    linking/known-identities/{id}
 linking_mapping_get          GET    linking/mapping
 linking_mapping_post         POST   linking/mapping
 linking_run_list             GET    linking/runs
@@ -94,6 +96,7 @@ linking_run_report           GET    linking/runs/{id}/report
 linking_run_review           POST   linking/runs/{id}/review
 linking_run_undo             GET    linking/runs/{id}/undo
 linking_undo_start           POST   linking/runs/{id}/undo
+linking_undo_preview         GET    linking/runs/{id}/undo/preview
 linking_run_verification     GET    linking/runs/{id}/verification
 linking_verification_start   POST   linking/runs/{id}/verification
 linking_schedule_get         GET    linking/schedule
@@ -106,6 +109,7 @@ linking_undo_report          GET    linking/undos/{id}/report
 linking_undo_rows            GET    linking/undos/{id}/rows
 linking_verification_get     GET    linking/verifications/{id}
 linking_verification_cancel  POST   linking/verifications/{id}/cancel
+linking_verification_report  GET    linking/verifications/{id}/report
 linking_verification_rows    GET    linking/verifications/{id}/rows
 """
 """Name, method and path of every function of the administrator's API, by path."""

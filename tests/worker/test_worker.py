@@ -106,6 +106,10 @@ def _trigger(bindings: list[dict[str, Any]]) -> dict[str, Any]:
     return next(b for b in bindings if b["type"].endswith("Trigger"))
 
 
+def _named_by(functions: dict[str, Any], trigger: str) -> set[str]:
+    return {name for name, bindings in functions.items() if _trigger(bindings)["type"] == trigger}
+
+
 def test_every_function_of_the_app_loads(drive: Drive) -> None:
     answer = drive(ROOT, settings=SETTINGS)
     assert answer["error"] is None
@@ -190,6 +194,10 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         "undo_links": "undo",
         "verify_links": "look",
         "import_groups": "import_groups",
+        "preview_accounts": "preview",
+        "preview_groups": "preview_groups",
+        "undo_import": "undo_import",
+        "undo_group_import": "undo_group_import",
     }
     calls += [{"function": name, "inputs": {"context": _replay(name, START.to_json())}} for name in others]
     with_groups = START.model_copy(update={"groups": True}).to_json()
@@ -199,7 +207,9 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         {"function": "link_accounts", "inputs": {"context": _replay("link_accounts", reads, *history)}}
         for history in ([], [read])
     ]
-    *results, grouped, reading, planning = drive(ROOT, calls, SETTINGS)["results"]
+    answer = drive(ROOT, calls, SETTINGS)
+    *results, grouped, reading, planning = answer["results"]
+    assert _named_by(answer["functions"], "orchestrationTrigger") == {"link_accounts", *others}
     asked, begun = results[: len(histories)], results[len(histories) :]
     passes = [("run_slice", stage) for stage in PLAN_PASSES for _ in range(2)]
     waiting = [*passes, ("reach_milestone", "planned"), ("approve", ""), ("cancel", ""), ("timer", "")]
@@ -262,8 +272,14 @@ async def test_the_activities_of_the_app_work_on_table_storage(drive: Drive, azu
         for name, message in [*(("run_slice", part) for part in (*parts, unknown)), ("reach_milestone", planned)]
     ]
     calls.insert(0, {"function": "read_identities", "inputs": {"message": {"json": json.dumps(read.to_json())}}})
+    about = {"message": {"json": json.dumps({"job": job.id, "directory": "worker"})}}
+    calls += [{"function": name, "inputs": about} for name in ("approve_itself", "choose_extent")]
     counts = {"noAccount": 1, "predicted.created": 1}
-    unread, *ran, refused, reached = drive(ROOT, calls, settings)["results"]
+    answer = drive(ROOT, calls, settings)
+    unread, *ran, refused, reached, approved, extent = answer["results"]
+    assert _named_by(answer["functions"], "activityTrigger") == {call["function"] for call in calls}
+    assert json.loads(approved["value"])["approved"] is False
+    assert json.loads(extent["value"])["everything"] is True
     assert "SCIMLINK_GRAPH_TENANTS" in json.loads(unread["value"])["failed"]
     assert [json.loads(one["value"])["counts"] for one in ran] == [{}, {}, {"noIdentity": 0}, counts]
     assert refused == {"error": "NotFound: no job nobody", "value": None}
@@ -318,18 +334,19 @@ TIMERS: dict[Role, set[str]] = {
     "scim": {"credentials_expire"},
     "admin": {"credentials_expire", "jobs_remove", "scheduled_runs", "sweep", "tables_copy"},
 }
-IN_FIVE_DAYS = (datetime.now(UTC) + timedelta(days=5, minutes=1)).isoformat()
+IN_FIVE_DAYS = (datetime.now(UTC) + timedelta(days=5, hours=12)).isoformat()
 
 
 @pytest.mark.parametrize("role", ["scim", "admin"])
 async def test_every_timer_of_a_role_runs_in_the_worker(drive: Drive, azurite: str, role: Role) -> None:
     tables = AzureTables.from_connection_string(azurite)
     await make_directory(tables, f"timers{role}", 2)
+    await tables.close()
     credential = json.loads(Credential.of("right", "entra", role, directory=f"timers{role}").model_dump_json())
     credentials = json.dumps([{**credential, "expires": IN_FIVE_DAYS}])
     settings = {"SCIMLINK_TABLES": azurite, "SCIMLINK_CREDENTIALS": credentials, "APP_ROLES": role}
     functions = drive(ROOT, settings=settings)["functions"]
-    timers = {name for name, bindings in functions.items() if _trigger(bindings)["type"] == "timerTrigger"}
+    timers = _named_by(functions, "timerTrigger")
     assert timers == TIMERS[role]
     due = json.dumps({"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": True})
     calls = []
@@ -346,7 +363,6 @@ async def test_every_timer_of_a_role_runs_in_the_worker(drive: Drive, azurite: s
     swept = f"links counted: directory=timers{role} linked=0 unconfirmed=0 overdue=0" in told
     assert swept == (role == "admin")
     assert [line for line in answer["logs"] if line[0] in ("ERROR", "CRITICAL")] == []
-    await tables.close()
 
 
 def test_requests_as_azures_host_hands_them_on_are_answered(drive: Drive, azurite: str) -> None:

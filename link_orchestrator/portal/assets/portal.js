@@ -106,6 +106,7 @@ async function sendWhenAnswered(form, button) {
   }
   form.dataset.sent = "now";
   form.requestSubmit(button);
+  setTimeout(say, SECOND, "The server is at work on what you sent. This page goes on by itself: leave it open.");
 }
 
 /** Let a form be sent again. */
@@ -208,4 +209,4 @@ addEventListener("input", (event) => {
   typed = true;
   event.target.setCustomValidity?.("");
 });
-addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach(release));
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => (say(""), release(form))));

@@ -13,8 +13,10 @@ from shared.scim.errors import InvalidValue
 
 GROUPS: Final = 20
 """Groups that are shown."""
-CHANGES: Final = 20
-"""Changes that are shown, unless all are asked for."""
+CHANGES: Final = 50
+"""Changes on a page."""
+MOST_EARLIER: Final = 1_000
+"""Changes before these among which the link is looked for."""
 WAITING: Final = frozenset({"userName", "emails", "active"})
 """Attributes that provisioning cannot change before it has confirmed a link (scim_users/README.md)."""
 ENTERPRISE: Final = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
@@ -32,6 +34,8 @@ RULES: Final = {
     "employeeNumber": "the employee number",
 }
 """What a link rests on, in words; other rules by their names."""
+KNOWN: Final = "linking/known-identities/{id}"
+"""Where the API says whose an object id is."""
 
 Document = Mapping[str, Any]
 
@@ -62,10 +66,15 @@ class Account:
     version: str = ""
     groups: Sequence[Document] = ()
     more_groups: bool = False
-    all_changes: bool = False
+    older: Document | None = None
+    """An older page of its history, where that is asked for."""
+    earlier: Sequence[Document] = ()
+    """Changes before its latest ones, where the link was made before these."""
     form: Form = NOTHING_SENT
     conflict: bool = False
     """Whether somebody changed the account while this person's form was open."""
+    person: Document | None = None
+    """Whom it is linked with, as they were read, None where nobody knows."""
 
     @property
     def deleted(self) -> bool:
@@ -87,20 +96,27 @@ class Account:
     def linked_by(self) -> Document:
         """Who linked it, with the name that its history knows."""
         by: str = self.account["link"]["by"]
-        return next((change for change in self.account["history"] if change["by"] == by), {"by": by})
+        return next((change for change in self._known if change["by"] == by), {"by": by})
 
     @property
     def changes(self) -> Sequence[Document]:
-        """Its history, the latest change first."""
-        history: Sequence[Document] = self.account["history"][::-1]
-        shown = history if self.all_changes else history[:CHANGES]
-        return [{**change, "told": [*_told(change)]} for change in shown]
+        """A page of its history, the latest change first."""
+        return [{**change, "told": [*_told(change)]} for change in (self.older or self.account)["history"][::-1]]
+
+    @property
+    def cursor(self) -> str:
+        """Where the changes before these are."""
+        return str((self.older or self.account).get("cursor", ""))
+
+    @property
+    def _known(self) -> Sequence[Document]:
+        return [*self.earlier, *self.account["history"]]
 
     @property
     def name_before_link(self) -> str:
         """The user name that it had when it was linked last, "" where that is the one that it has now."""
-        history: Sequence[Document] = self.account["history"]
-        made = (n for n, one in enumerate(history) if "link" in one["attributes"] and not one["before"].get("link"))
+        history = self._known
+        made = (n for n, one in enumerate(history) if _links(one))
         since = history[max(made, default=len(history)) :]
         names = (str(one["values"]["userName"]["from"]) for one in since if "userName" in one.get("values", {}))
         first = next(names, "")
@@ -237,40 +253,68 @@ def _clean(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-async def _read(asked: Asked, *, groups: bool = True) -> Account:
+async def find_known(asked: Asked, identity: str) -> Document | None:
+    """Return whose an id is, as the API has it; None where nobody knows, and for one that is no object id."""
+    try:
+        found: Document | None = await asked.api.find(KNOWN, id=identity)
+    except InvalidValue:
+        return None
+    return found
+
+
+def _links(change: Document) -> bool:
+    """Tell whether a change made a link where there was none."""
+    return "link" in change["attributes"] and not change["before"].get("link")
+
+
+async def _earlier(asked: Asked, document: Document) -> Sequence[Document]:
+    """Return changes before those at hand, if the account was renamed and the link may have been made among them."""
+    if not document.get("formerUserNames") or "cursor" not in document or any(map(_links, document["history"])):
+        return ()
+    at = {"cursor": document["cursor"], "count": str(MOST_EARLIER)}
+    earlier: Sequence[Document] = (await asked.api.get("accounts/{id}", id=asked.path["id"], **at))["history"]
+    return earlier
+
+
+async def read(asked: Asked, *, groups: bool = True) -> Account:
     """Return the view of the account that the page's path names, with what was typed before a refusal."""
-    here = {"id": asked.path["id"]}
-    answer = await asked.api.call("GET", "accounts/{id}", here)
+    here, cursor = {"id": asked.path["id"]}, asked.query.get("changes", "")
+    answer = await asked.api.call("GET", "accounts/{id}", {**here, "count": str(CHANGES)})
     document = json.loads(answer.text)
+    older = await asked.api.get("accounts/{id}", **here, cursor=cursor, count=str(CHANGES)) if cursor else None
     page: Document = {"groups": []}
     if groups and not document.get("deleted"):
         page = await asked.api.get("groups", member=here["id"], count=str(GROUPS))
+    link = document.get("link") if groups else None
+    known = await find_known(asked, link["identity"]) if link else None
     return Account(
         document,
         answer.version or "",
         page["groups"],
         "cursor" in page,
-        asked.query.get("changes") == "all",
+        older,
+        await _earlier(asked, document),
         asked.form,
         asked.refusal is not None and asked.refusal.status == 412,
+        known and known["identity"],
     )
 
 
 async def show(asked: Asked) -> Outcome:
     """Show one account."""
-    view = await _read(asked)
+    view = await read(asked)
     return Shown("account.html", view, () if view.deleted else ("deleted",))
 
 
 async def show_form(asked: Asked) -> Outcome:
     """Show the form that edits it."""
-    view = await _read(asked, groups=False)
+    view = await read(asked, groups=False)
     if view.deleted:
         return Shown("account.html", view) if asked.refusal else SeeOther(f"accounts/{view.account['id']}")
     return Shown("account_edit.html", view)
 
 
-async def _send(asked: Asked, method: str, path: str, body: object = None) -> None:
+async def send(asked: Asked, method: str, path: str, body: object = None) -> None:
     """Send a change of the account, on the condition that it is as the person saw it."""
     await asked.api.call(method, path, {"id": asked.path["id"]}, body, if_match=asked.form["version"] or None)
 
@@ -279,37 +323,36 @@ def _here(asked: Asked, said: str) -> SeeOther:
     return SeeOther(f"accounts/{asked.path['id']}", said)
 
 
-async def link(asked: Asked) -> Outcome:
-    """Link the account by hand."""
-    body = {"identity": asked.form["identity"].strip()}
-    reason = asked.form["reason"].strip()
-    await _send(asked, "POST", "accounts/{id}/link", body | ({"reason": reason} if reason else {}))
-    return _here(asked, "linked")
+async def look(asked: Asked) -> Outcome:
+    """Lead to the page that says whose an object id is before the account is linked with it."""
+    identity = asked.form["identity"].strip()
+    await asked.api.find(KNOWN, id=identity)  # it refuses what is no object id
+    return SeeOther(f"accounts/{asked.path['id']}/link", query={"identity": identity})
 
 
 async def release(asked: Asked) -> Outcome:
     """Give the account back to local management."""
-    await _send(asked, "POST", "accounts/{id}/release", {"keepEvidence": asked.form["keepEvidence"] != "no"})
+    await send(asked, "POST", "accounts/{id}/release", {"keepEvidence": asked.form["keepEvidence"] != "no"})
     return _here(asked, "released")
 
 
 async def protect(asked: Asked) -> Outcome:
     """Protect the account, or lift its protection."""
     on = asked.form["protected"] == "yes"
-    await _send(asked, "PATCH", "accounts/{id}", {"protected": on})
+    await send(asked, "PATCH", "accounts/{id}", {"protected": on})
     return _here(asked, "protected" if on else "unprotected")
 
 
 async def rename(asked: Asked) -> Outcome:
     """Give the account back the user name that it had before its link."""
-    await _send(asked, "PATCH", "accounts/{id}", {"document": {"userName": asked.form["userName"]}})
+    await send(asked, "PATCH", "accounts/{id}", {"document": {"userName": asked.form["userName"]}})
     return _here(asked, "renamed")
 
 
 async def switch(asked: Asked) -> Outcome:
     """Let the person sign in, or not."""
     on = asked.form["active"] == "yes"
-    await _send(asked, "PATCH", "accounts/{id}", {"document": {"active": on}})
+    await send(asked, "PATCH", "accounts/{id}", {"document": {"active": on}})
     return _here(asked, "activated" if on else "deactivated")
 
 
@@ -319,19 +362,19 @@ async def delete(asked: Asked) -> Outcome:
     # Of one that is gone by now the API says so.
     if not account.get("deleted") and asked.form["confirm"].strip() != account["userName"]:
         raise InvalidValue("confirm: type the user name of this account as it is shown; nothing was deleted")
-    await _send(asked, "DELETE", "accounts/{id}")
+    await send(asked, "DELETE", "accounts/{id}")
     return _here(asked, "deleted")
 
 
 async def edit(asked: Asked) -> Outcome:
     """Change what was typed otherwise than it is."""
-    view = await _read(asked, groups=False)
+    view = await read(asked, groups=False)
     # Of one that is gone by now the API says so.
     patch = {} if view.deleted else patch_of(view, asked.form)
     # What was typed for another version may be no change of this one, and is not lost: the API refuses it.
     if not patch and not view.deleted and asked.form["version"] in ("", view.version):
         return _here(asked, "unchanged")
-    await _send(asked, "PATCH", "accounts/{id}", patch)
+    await send(asked, "PATCH", "accounts/{id}", patch)
     return _here(asked, "edited")
 
 
@@ -385,7 +428,7 @@ NOTICES: Final = {
     "unchanged": "Nothing was changed: everything is as it was.",
 }
 DOES: Final = {
-    "link": link,
+    "look": look,
     "release": release,
     "protect": protect,
     "switch": switch,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from link_orchestrator.portal.page import Asked, Outcome, Page
-from link_orchestrator.portal.pages.listed import show_list
+from link_orchestrator.portal.pages.listed import BEGINS, show_list
 
 FOUND_BY: Final = {
+    BEGINS: "Beginning of a user name or an address",
     "userName": "User name",
     "formerUserName": "Former user name",
     "email": "E-mail address",
@@ -32,7 +33,7 @@ STATES: Final = {
 
 
 async def show(asked: Asked) -> Outcome:
-    """Show the accounts that have a value, or those in a state."""
+    """Show the accounts that have a value, or whose names begin so, or those in a state."""
     return await show_list(asked, "accounts", STATES, FOUND_BY)
 
 

@@ -285,6 +285,14 @@ class Warned(NamedTuple):
         return [_example(one) for one in self.document.get("examples", ())]
 
     @property
+    def files(self) -> Sequence[tuple[str, str]]:
+        """The files of accounts that it is about: the path of the page of each, and what the link is called."""
+        return [
+            (f"imports/{one['import']}", f"{counted(one['rows'], 'row')} of {one.get('file') or 'a file of accounts'}")
+            for one in self.document.get("files", ())
+        ]
+
+    @property
     def remedy(self) -> str:
         """What to do about it."""
         return WARNED.get(self.document["code"], str(self.document.get("remedy", "")))
@@ -292,6 +300,8 @@ class Warned(NamedTuple):
     @property
     def leads(self) -> tuple[str, str]:
         """The path and query of the page about it, and what the link is called; ("", "") for none."""
+        if self.document["code"] == "unreadRows" and "identities" not in self.document.get("values", ()):
+            return "", ""  # the rows are of files of accounts, each with a page of its own
         path, text = ROWS.get(self.document["code"], ("", ""))
         return path.format(run=self.run), text
 

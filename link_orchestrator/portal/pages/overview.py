@@ -222,7 +222,8 @@ def _ending(credentials: Sequence[Document], now: datetime) -> list[Ending]:
 async def show(asked: Asked) -> Outcome:
     """Show the overview."""
     directory, policy, connection, refused = await asyncio.gather(
-        asked.api.get("directory"),
+        # Not for the part that is read again every second: that would look at every account.
+        asked.api.get("directory", states="" if "fragment" in asked.query else "true"),
         asked.api.get("directory/policy"),
         asked.api.get("linking/connection"),
         asked.api.get("linking/refusals", count=str(REFUSALS)),

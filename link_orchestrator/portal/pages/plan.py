@@ -70,7 +70,7 @@ class Plan:
 async def show(asked: Asked) -> Outcome:
     """Show what a plan can be made of, and what is to be seen to before."""
     api = asked.api
-    directory, policy, people, groups, sources, mapping, runs = await asyncio.gather(
+    directory, policy, people, groups, sources, mapping, runs, unread = await asyncio.gather(
         api.get("directory"),
         api.get("directory/policy"),
         api.get("linking/identities"),
@@ -78,6 +78,7 @@ async def show(asked: Asked) -> Outcome:
         api.get("linking/sources"),
         api.get("linking/mapping"),
         api.get("linking/runs"),
+        api.get("linking/unread"),
     )
     uploads, entra_groups, graph = _fresh(people["uploads"]), _fresh(groups["uploads"]), sources["graph"]
     form, query = asked.form, asked.query
@@ -88,7 +89,7 @@ async def show(asked: Asked) -> Outcome:
             groups=entra_groups,
             graph=graph,
             policy=policy,
-            checks=find_checks(directory, policy, uploads, graph, mapping),
+            checks=[*find_checks(directory, policy, uploads, graph, mapping), *unread_checks(unread)],
             estimate=estimate(runs["runs"]),
             source=form["from"] or ("graph" if graph["ready"] and not query.get("identities") else "upload"),
             identities=form["identities"] or query.get("identities", uploads[0]["id"] if uploads else ""),
@@ -114,13 +115,6 @@ def find_checks(
         if accounts
         else Check("stop", "There are no accounts to link yet.", "import", "Import them")
     ]
-    brought = latest.get("import")
-    if brought and brought["counts"].get("refused"):
-        count = brought["counts"]["refused"]
-        text = (
-            f"{counted(count, 'row')} of the last import of accounts not taken: the plan knows nothing of these people."
-        )
-        found.append(Check("ask", text, f"imports/{brought['id']}", "See which"))
     for kind, what in (("run", "run"), ("undo", "undo")):
         job = latest.get(kind)
         if job and "ended" not in job:
@@ -144,6 +138,24 @@ def find_checks(
         text = f"The attribute mapping has {counted(len(mapping['warnings']), 'warning')}."
         found.append(Check("ask", text, "connect", "See them"))
     return found
+
+
+def unread_checks(unread: Document) -> list[Check]:
+    """Return what is to be seen to of files whose rows no import took so far, the latest first."""
+    found = [
+        Check(
+            "ask",
+            f"{counted(one['rows'], 'row')} of {one.get('file') or 'a file without a name'} not taken so far: the plan "
+            "knows nothing of these people.",
+            f"imports/{one['import']}",
+            "See which",
+        )
+        for one in unread["files"]
+    ]
+    more = unread["rows"] - sum(one["rows"] for one in unread["files"])
+    return found + (
+        [Check("ask", f"{counted(more, 'row')} of earlier files not taken.", "import", "See the files")] if more else []
+    )
 
 
 def estimate(runs: Sequence[Document]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from link_orchestrator.files.accounts import COLUMNS
+from link_orchestrator.files import accounts, groups
 from link_orchestrator.portal.forms import Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.bring import CHARSETS, read_columns, send_file
@@ -32,13 +32,17 @@ class Preview:
     importable: bool = False
     chosen: Mapping[str, str] = field(default_factory=dict)
     """By header, the column that was chosen in a form that was refused."""
-    choices: Sequence[str] = COLUMNS
     charsets: Sequence[tuple[str, str]] = CHARSETS
 
     @property
     def of_groups(self) -> bool:
         """Whether the file has groups."""
         return bool(self.job["kind"] == "grouppreview")
+
+    @property
+    def choices(self) -> Sequence[str]:
+        """What a header may be read as."""
+        return groups.COLUMNS if self.of_groups else accounts.COLUMNS
 
     @property
     def headers(self) -> Sequence[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Reports of a run and of an undo. The browser keeps them as files, which can be sent on and printed."""
+"""Reports of a run, an undo and a verification. The browser keeps them as files, which can be sent on and printed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ async def download_undo(asked: Asked) -> Outcome:
     return await _download(asked, "linking/undos/{id}/report")
 
 
+async def download_verification(asked: Asked) -> Outcome:
+    """Return a verification's report."""
+    return await _download(asked, "linking/verifications/{id}/report")
+
+
 async def _download(asked: Asked, path: str) -> Outcome:
     answer = await asked.api.call("GET", path, {**asked.query, "id": asked.path["id"]})
     name = asked.path["id"] + ENDS.get(asked.query.get("format", ""), ".html")
@@ -29,4 +34,5 @@ async def _download(asked: Asked, path: str) -> Outcome:
 PAGES: Final = (
     Page("runs/{id}/report", download_run, under="runs"),
     Page("undos/{id}/report", download_undo, under="runs"),
+    Page("verifications/{id}/report", download_verification, under="runs"),
 )

@@ -14,6 +14,8 @@ from shared.scim.errors import InvalidValue
 MOST_ACCOUNTS: Final = 5
 """Accounts that are looked up beside a row's own."""
 
+CHANGES: Final = "20"
+"""Changes of an account that are shown."""
 MOST_ABREAST: Final = 4
 """Accounts that match one person, and are shown side by side."""
 
@@ -89,7 +91,7 @@ class OneRow:
 
     @property
     def history(self) -> Sequence[Document]:
-        return [*reversed(self.account.get("history", ()))][:20]
+        return [*reversed(self.account.get("history", ()))]
 
 
 async def show_row(asked: Asked) -> Outcome:
@@ -116,7 +118,7 @@ async def show_row(asked: Asked) -> Outcome:
 
 
 async def _find_account(asked: Asked, account: str) -> Document | None:
-    found: Document | None = await asked.api.find("accounts/{id}", id=account) if account else None
+    found: Document | None = await asked.api.find("accounts/{id}", id=account, count=CHANGES) if account else None
     return found if found and "document" in found else None
 
 

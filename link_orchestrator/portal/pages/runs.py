@@ -112,7 +112,7 @@ async def show(asked: Asked) -> Outcome:
     """Show a run."""
     run = await Run.read(asked)
     nothing: dict[str, Any] = {"policy": [], "files": [], "undos": []}
-    basis = nothing if run.busy else await asked.api.get("linking/runs/{id}/basis", id=run.id)
+    basis = nothing if run.busy else await asked.api.get("linking/runs/{id}/basis", id=run.id, reviewers="false")
     progress = Progress.of_job(run.document, datetime.now(UTC)) if run.busy else None
     return Shown("run.html", OneRun(run, basis, progress))
 

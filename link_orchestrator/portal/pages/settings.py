@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,14 +14,11 @@ class Settings:
     """What the page of settings shows."""
 
     settings: Mapping[str, Any]
-    credentials: Sequence[Mapping[str, Any]]
 
 
 async def show(asked: Asked) -> Outcome:
     """Show the settings."""
-    settings = await asked.api.get("directory/settings")
-    directory = await asked.api.get("directory")
-    return Shown("settings.html", Settings(settings, directory["credentials"]))
+    return Shown("settings.html", Settings(await asked.api.get("directory/settings")))
 
 
 PAGES: Final = (Page("settings", show, label="Settings"),)

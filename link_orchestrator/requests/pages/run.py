@@ -36,6 +36,8 @@ from shared.json_text import dump
 Shown = Mapping[str, Any]
 """A job as the API shows it."""
 
+PORTAL: Final = code("/portal")
+"""Where the portal is, behind the app's address."""
 MOST_DOMAINS: Final = 3
 """Domains that a title names at most."""
 
@@ -188,9 +190,15 @@ def _trial_steps() -> Iterator[str]:
     policy, accounts = code("PUT /directory/policy"), code("POST /accounts/import")
     identities, runs = code("POST /linking/identities"), code("POST /linking/runs")
     yield "This plan is not kept, so nothing can be approved from it. Nothing has changed anywhere."
-    yield f"Give the app the policy of this plan: {policy}."
-    yield f"Send it the same two files, {accounts} and {identities}, and start a run over them, {runs}."
-    yield "Its plan is this one, as long as the files are the same. There it is kept, reviewed and approved."
+    yield (
+        f"In the portal of the app ({PORTAL}): open <strong>Policy</strong> and set what this plan went by, "
+        "<strong>Import</strong> the same two files, and make a <strong>Plan</strong> of them."
+    )
+    yield (
+        "That plan is this one, as long as the files are the same. On its page decide about the rows that wait for a "
+        "person, then <strong>Go on to approve</strong>: tick the warnings, and type the number of links."
+    )
+    yield f"Or over the API: {policy}, then {accounts} and {identities} with the same files, and {runs}."
 
 
 def _steps(run: Shown) -> Iterator[str]:
@@ -198,9 +206,13 @@ def _steps(run: Shown) -> Iterator[str]:
     rows, review, approve = f"GET {path}/decisions?decision=review", f"POST {path}/review", f"POST {path}/approve"
     codes = to_acknowledge(run.get("warnings", ()))
     body = dump({"links": run.get("links", 0)} | ({"acknowledged": codes} if codes else {}))
-    yield f"Look at the rows that only a person can decide, {code(rows)}, and review them, {code(review)}."
-    seen = " and by the warnings that you have seen" if codes else ""
-    yield f"Approve the plan by the number of its links{seen}: {code(approve)} with {code(body)}."
+    seen = ", and tick the warnings that you have seen" if codes else ""
+    here = code(f"/portal/runs/{run['id']}")
+    yield (
+        f"In the portal ({here}), decide about the rows that wait for a person. Then "
+        f"<strong>Go on to approve</strong>: type the number of links, {run.get('links', 0):,}{seen}."
+    )
+    yield f"Or over the API: review rows, {code(rows)} and {code(review)}; then {code(approve)} with {code(body)}."
     yield (
         "Each of these accounts gets its identity's object id as externalId, and nothing else of it changes. A row "
         "whose account changed since the plan is refused. Provisioning waits meanwhile, for 15 minutes at most."
@@ -219,8 +231,10 @@ def _undo(run: Shown, *, trial: bool) -> str:
     days = run.get("options", {}).get("policy", {}).get("undoDays")
     piloted = planned and run.get("counts", {}).get("linked", 0)
     first = f"{cancel}, and once that has ended " if piloted else ""
+    rest = ", once you have dropped the rest of its plan there" if piloted else ""
+    there = f"take the run back in the portal, on its page Undo{rest}. Or over the API: "
     told = [
-        f"Stop provisioning in Entra, then send {first}{undo}.",
+        f"Stop provisioning in Entra, then {there}send {first}{undo}.",
         "Everybody whom the run linked returns to what they were before: same sign-in, same attributes, managed here.",
         "What somebody edited here since is named, row by row, and nobody is switched on unseen.",
         f"What provisioning replaces is kept for {counted(days, 'day')}." if days else "",

@@ -30,6 +30,9 @@ from shared.directory.object_ids import compared_id, read_object_id
 from shared.directory.records.model import Status
 from shared.directory.text import counted
 
+MOST_ENTRIES: Final = 3
+"""Entries of a policy that a reason names."""
+
 
 class DecisionKind(StrEnum):
     """What becomes of an identity, of an account that no identity matches, or of a value that many share."""
@@ -72,7 +75,7 @@ def decide(identity: Identity, candidates: Iterable[Candidate], policy: Policy) 
         aside = [one for one in near if policy.sets_aside(one.account.id, one.account.user_name)]
         near = [one for one in near if one not in aside]
         if aside and not near:
-            return _set_aside(aside)
+            return _set_aside(aside, policy)
     # What lies outside the verified domains counts where there is nothing else.
     found = [candidate for candidate in near if trust_of(candidate.evidence)] or near
     if linked:
@@ -90,8 +93,11 @@ def decide(identity: Identity, candidates: Iterable[Candidate], policy: Policy) 
     return _decide_on(identity, found[0], policy, outside=len(near) - 1)
 
 
-def stays_local(account: AccountFacts, *, excluded: bool = False) -> Decision:
-    """Decide on an account that no identity of the source matches, or an `excluded` one alone: nothing changes."""
+def stays_local(account: AccountFacts, *, excluded: bool = False, aside: str = "") -> Decision:
+    """Decide on an account that no identity of the source matches, or an `excluded` one alone: nothing changes.
+
+    `aside` says by what the policy sets the account aside, "" if it does not.
+    """
     if account.status is Status.LOCAL:
         who = "Only an excluded identity" if excluded else "No identity"
         reason = f"{who} matches this account: it stays as it is and is managed here."
@@ -99,6 +105,7 @@ def stays_local(account: AccountFacts, *, excluded: bool = False) -> Decision:
         reason = "This account is linked, and only an excluded identity matches it: nothing about it changes."
     else:
         reason = "This account is linked, but its identity is not in this source: nothing about it changes."
+    reason += f" The policy sets it aside, {aside}." if aside else ""
     return Decision(DecisionKind.NO_IDENTITY, reason, account)
 
 
@@ -175,7 +182,8 @@ def _doubt(identity: Identity, candidate: Candidate, mine: Trust, policy: Policy
         # Nobody looked at this pair when everybody who is disabled, say, was excluded.
         return (
             "another identity matches it as strongly, which the policy excludes among many: it may be that one's. "
-            "Confirm that it is this person's, or name the other one in `excluded` by its id, and plan again."
+            "Confirm that it is this person's, or exclude the other one by its object id, in the portal under Policy "
+            "(excluded), and plan again."
         )
     if policy.compares_names and is_unverified(candidate.evidence, names=policy.trusts_unverified):
         # Whoever registered the account may have typed any address, and a leaver's may be somebody else's by now.
@@ -223,7 +231,7 @@ def _outside(by: str, evidence: Iterable[MatchEvidence], policy: Policy) -> str:
     if not policy.verified_domains:
         return (
             f"The account matches by {by}, but no verified domains are set, and without them no address proves "
-            "anything: set verifiedDomains in the policy (PUT /directory/policy), and plan again."
+            "anything: name the domains that are yours, in the portal under Policy (verifiedDomains), and plan again."
         )
     known = "If you know that they are the same person, link this row in a review, by itself."
     if not any("@" in item.value for item in evidence):
@@ -288,8 +296,8 @@ def objection(identity: Identity, account: AccountFacts, policy: Policy) -> str 
     carried = read_object_id(account.external_id) if account.external_id and not policy.foreign_object_ids else None
     if carried and carried != own:
         return (
-            "The externalId of the account is the object id of another identity: correct it, or set foreignObjectIds "
-            "in the policy if such ids here are not those of this tenant."
+            "The externalId of the account is the object id of another identity: correct it, or say that such ids here "
+            "are not those of this tenant, in the portal under Policy (foreignObjectIds)."
         )
     return None
 
@@ -313,7 +321,7 @@ def _linked_to(account: AccountFacts, identity: Identity) -> bool:
 
 
 def _excluded(identity: Identity, found: Sequence[Candidate], policy: Policy) -> Decision:
-    reason = "The administrator excluded this identity from linking."
+    reason = f"The policy excludes this identity from linking, {policy.exclusion_in_words(identity)}."
     if not found:
         return Decision(DecisionKind.EXCLUDED, reason)
     many = len(found) > 1
@@ -327,10 +335,14 @@ def _excluded(identity: Identity, found: Sequence[Candidate], policy: Policy) ->
     )
 
 
-def _set_aside(found: Sequence[Candidate]) -> Decision:
+def _set_aside(found: Sequence[Candidate], policy: Policy) -> Decision:
     many = len(found) > 1
     what = f"The {len(found)} accounts that match" if many else "The account matches"
-    reason = f"{what} by {_names(found)}, but the policy sets {'them' if many else 'it'} aside: no run links them."
+    entries = list(dict.fromkeys(policy.set_aside_in_words(one.account.id, one.account.user_name) for one in found))
+    reason = (
+        f"{what} by {_names(found)}, but the policy sets {'them' if many else 'it'} aside, "
+        f"{' and '.join(entries[:MOST_ENTRIES])}: no run links them."
+    )
     evidence = tuple(item for candidate in found for item in candidate.evidence)
     account = None if many else found[0].account
     return Decision(DecisionKind.SET_ASIDE, reason, account, evidence, _ids(found) if many else ())

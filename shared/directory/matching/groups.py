@@ -55,7 +55,7 @@ def decide_group(
     """
     kind = GroupDecisionKind
     if policy.excludes(object_id, ""):
-        return GroupDecision(kind.EXCLUDED, "The administrator excluded this group from linking.")
+        return GroupDecision(kind.EXCLUDED, "The policy excludes this group from linking, by its object id.")
     linked = [group for group in carrying if group.status is not Status.LOCAL]
     if len(linked) > 1:
         ids = tuple(sorted(group.id for group in linked))

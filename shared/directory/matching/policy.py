@@ -262,6 +262,15 @@ class Policy:
         criterion = self._criterion_of(identity)
         return criterion.label if criterion else ""
 
+    def exclusion_in_words(self, identity: Identity) -> str:
+        """Return by what the policy excludes an identity, as a reason ends; "" if it does not."""
+        if fold(identity.object_id) in self.excluded:
+            return "by its object id"
+        if fold(identity.user_principal_name) in self.excluded:
+            return "by its user principal name"
+        criterion = self._criterion_of(identity)
+        return f'by the entry "{criterion.kind} {criterion.value}"' if criterion else ""
+
     def may_create(self, identity: Identity) -> bool:
         """Tell whether an excluded identity may be created over SCIM beside the accounts that it matches."""
         if self._names(identity):
@@ -275,12 +284,17 @@ class Policy:
 
     def sets_aside(self, account_id: str, user_name: str) -> bool:
         """Tell whether the administrator set an account aside."""
-        if not self.set_aside:
-            return False
+        return bool(self.set_aside and self.set_aside_in_words(account_id, user_name))
+
+    def set_aside_in_words(self, account_id: str, user_name: str) -> str:
+        """Return by what the policy sets an account aside, as a reason ends; "" if it does not."""
         name = fold(user_name)
-        if account_id in self.set_aside or name in self.set_aside:
-            return True
-        return any(matches_pattern(one, name) for one in self._patterns)
+        if account_id in self.set_aside:
+            return "by its id"
+        if name in self.set_aside:
+            return "by its userName"
+        pattern = next((one for one in self._patterns if matches_pattern(one, name)), "")
+        return f'by the entry "{pattern}"' if pattern else ""
 
     @property
     def excluded_groups(self) -> frozenset[str]:

@@ -122,6 +122,25 @@ async def page_history(
     return [_change(row, prefix) for row in rows[:count]], more
 
 
+async def latest_history(
+    tables: Tables, keys: Keys, resource_id: str, *, changes: int, cursor: str, count: int
+) -> tuple[list[Change], int, str | None]:
+    """Return a resource's changes from a page on, how many of them are the page, and the cursor to the page before it.
+
+    The page without a cursor ends with the latest change; `changes` is the number of that, 0 where nobody knows it.
+    Each page is in order, oldest first. What came behind it is returned with it: what a change led to, later ones say.
+    """
+    prefix = f"{AUDIT}{resource_id}_"
+    following = int(cursor[1:11]) if cursor.startswith("n") else 0 if cursor else changes + 1
+    first = following - count
+    low = prefix + numbered(first) if first > 1 else prefix
+    rows = await read_range(tables, keys.home(resource_id), low, prefix_end(prefix))
+    end = sum(not cursor or row.key < prefix + cursor for row in rows)
+    begin = max(end - count, 0)
+    more = rows[begin].key.removeprefix(prefix) if end > begin and (begin or first > 1) else None
+    return [_change(row, prefix) for row in rows[begin:]], end - begin, more
+
+
 def changed_values(before: Resource, after: Resource) -> dict[str, tuple[Any, Any]]:
     """Return the attributes of the document that differ, by name, each with its value before and after."""
     if before.text == after.text:

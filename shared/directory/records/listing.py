@@ -18,7 +18,7 @@ from itertools import accumulate, chain
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from shared import turns
-from shared.directory.keys import COUNT, DIGEST, IDENTITY, LIVE, NAME, POINTER, RETIRED, behind, prefix_end
+from shared.directory.keys import COUNT, DIGEST, IDENTITY, LIVE, NAME, POINTER, RETIRED, behind, fold, prefix_end
 from shared.directory.records.counts import Count
 from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Link, Resource, Status
 from shared.directory.records.resources import Resources
@@ -75,6 +75,24 @@ class Glance:
         link = get("link")
         read = Link.from_json(load(str(link))) if link else None
         return cls(row.key, Status(str(get("status"))), bool(get("active", True)), bool(get("protected")), read)
+
+
+class Login(NamedTuple):
+    """By what an account is called where people sign in, and its row's key."""
+
+    key: str
+    names: tuple[str, ...]
+    """Its userName and e-mail addresses, folded."""
+
+    @property
+    def id(self) -> str:
+        return self.key[len(LIVE) :]
+
+    @classmethod
+    def from_row(cls, row: Row) -> Login:
+        """Return what a row with the columns `userName` and `emails` shows."""
+        emails = row.columns.get("emails")
+        return cls(row.key, tuple(map(fold, (str(row.columns["userName"]), *(load(str(emails)) if emails else ())))))
 
 
 class Listing(Generic[R]):
@@ -222,6 +240,11 @@ class AccountListing(Listing[Account]):
         tables, partition = self._resources.tables, self._partition(bucket)
         async for page in scan_pages(tables, partition, LIVE, COUNT, select=[DIGEST_OF_FACTS]):
             yield [(row.key[len(LIVE) :], str(row.columns.get(DIGEST_OF_FACTS, ""))) for row in page.rows]
+
+    async def scan_logins(self, bucket: int, low: str = LIVE) -> AsyncIterator[Login]:
+        """Yield by what the accounts of a bucket sign in, from a row key on, live or retired."""
+        async for row in self._rows(bucket, low, COUNT, select=("userName", "emails")):
+            yield Login.from_row(row)
 
     async def may_be_linked(self) -> bool:
         """Tell whether any account may be linked: whether an identity is claimed, if only by an externalId."""

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from shared.directory.errors import AlreadyExists, Busy, MayBeTheSame, NotFound, Stale
 from shared.directory.keys import LIVE, TOMBSTONE, Key, Keys, folded
-from shared.directory.records.audit import Change, audit_row, changed_values, list_history
+from shared.directory.records.audit import Change, audit_row, changed_values, latest_history, list_history
 from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, Claims, KeyRow
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.kept import kept_row
@@ -255,6 +255,12 @@ class Resources(Generic[R]):
     async def history(self, resource_id: str) -> list[Change]:
         """Return a resource's changes, oldest first; also those of a deleted one."""
         return await list_history(self.tables, self.keys, resource_id)
+
+    async def latest_history(
+        self, resource_id: str, *, changes: int, cursor: str, count: int
+    ) -> tuple[list[Change], int, str | None]:
+        """Return a page of what history() returns, the latest one first (see audit.py)."""
+        return await latest_history(self.tables, self.keys, resource_id, changes=changes, cursor=cursor, count=count)
 
     async def tombstone(self, resource_id: str) -> Mapping[str, Any] | None:
         """Return when and by whom a resource was deleted, or None."""

@@ -254,19 +254,26 @@ class Jobs:
         more = position(entries[count - 1]) if len(entries) > count else None
         return entries[:count], more
 
-    async def of_kind(self, kind: str) -> list[Job]:
-        """Return the jobs of a kind, whatever version of the app stored them, oldest first."""
+    async def of_kind(self, kind: str, first: str = "") -> list[Job]:
+        """Return the jobs of a kind, whatever version of the app stored them, oldest first; from the id `first` on."""
         low, high = f"{JOB}{kind}0", f"{JOB}{kind}:"  # a digit follows: behind "import" no undo of one
-        jobs = map(Job.from_row, await read_range(self._tables, self._partition, low, high))
+        jobs = map(Job.from_row, await read_range(self._tables, self._partition, max(low, JOB + first), high))
         return sorted(jobs, key=lambda job: (job.started, job.id))
 
     async def find_about(self, kind: str, option: str, *about: str) -> list[Job]:
         """Return those jobs of a kind that have the id of one of some others as an option, oldest first."""
-        return [job for job in await self.of_kind(kind) if job.options.get(option) in about]
+        asked = [entry.id for entry in await self.entries(kind) if entry.options.get(option) in about]
+        return sorted((await self.find_many(asked)).values(), key=lambda job: (job.started, job.id))
 
     async def find_last(self, kind: str) -> Job | None:
-        """Return the job of a kind that was started last, or None."""
-        return next(reversed(await self.of_kind(kind)), None)
+        """Return the job of a kind that was started last, or None.
+
+        Of whole jobs, which may be long, it reads those alone that are not before the last one with an entry.
+        """
+        first = next((entry.id for entry in await self.entries(kind, most=1)), "")
+        # What an earlier version removed has an entry still.
+        jobs = await self.of_kind(kind, first) or await self.of_kind(kind)
+        return jobs[-1] if jobs else None
 
     async def entries(self, kind: str, cursor: str = "", most: int = sys.maxsize) -> list[Job]:
         """Return the entries of the jobs of a kind from behind a cursor, `most` of them, the latest first."""

@@ -1,16 +1,17 @@
 """The names in a plan, in order: by the beginning of one its rows are found, at little cost whatever the plan's size.
 
 Each pass that writes rows writes their names once, sorted, in chunks, and beside them by which name each chunk begins.
-So a search reads one or two chunks of each writer: the number of writers has a bound, and a plan's row costs no row
-more. The names stand beside a plan's rows as these do, and go with them.
+Once all of them are written, they are merged into the chunks of one order. So a search reads one or two chunks, and
+until then one or two of each writer. A plan's row costs no row more. The names stand beside a plan's rows as these do,
+and go with them.
 """
 
 from __future__ import annotations
 
+import heapq
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from heapq import merge
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -29,8 +30,16 @@ MOST_CHARS: Final = 100
 """Characters of a name that count."""
 MOST_WORDS: Final = 4
 """Words of a display name with which a search may begin."""
+MERGED: Final = "m"
+"""Writer of the chunks in which all names are merged."""
+_ALL_FIRSTS: Final = "e_"
+"""Row key prefix of the names with which those begin."""
 _FIRSTS: Final = "f_"
 """Row key prefix of the names with which a writer's chunks begin."""
+FIRSTS_A_ROW: Final = 500
+"""Names in one row of the first, of some 60 bytes each."""
+CHUNKS_AT_ONCE: Final = 256
+"""Chunks that a merge reads at once: of some 20 kB each, and a few times as much in memory."""
 
 _LAST: Final = "\U0010ffff"
 """A character behind those of which names are made."""
@@ -69,16 +78,39 @@ class PlanNames:
     async def write(self, writer: str, rows: Iterable[tuple[int, PlanRow]]) -> None:
         """Write the names of one writer's rows, each with its bucket. Writing them again changes nothing."""
         entries = await _in_order([*chain(*await turns.take(self._entries(bucket, row) for bucket, row in rows))])
-        chunks = [*in_parts(entries, CHUNK)]
-        operations = await turns.take(
-            Upsert(f"{writer}_{place:06}", split_text("names", dump(chunk))) for place, chunk in enumerate(chunks)
-        )
-        firsts = Upsert(_FIRSTS + writer, split_text("firsts", dump([chunk[0] for chunk in chunks])))
-        await write(self._tables, {self._partition: [*operations, firsts]})
+        operations, firsts = await _chunks(writer, 0, entries)
+        head = Upsert(_FIRSTS + writer, split_text("firsts", dump(firsts)))
+        await write(self._tables, {self._partition: [*operations, head]}, ahead=True)
 
-    def _entries(self, bucket: int, row: PlanRow) -> list[tuple[str, str]]:
+    async def merge(self) -> None:
+        """Merge the names of all writers, which have all written. To do it again, or twice at a time, changes nothing.
+
+        Until it is done, a search reads the chunks of each writer, which stay: a twin of the merge may read them.
+        """
+        written = await self._written()
+        places = sorted(
+            (first, f"{writer}_{place:06}") for writer, firsts in written.items() for place, first in enumerate(firsts)
+        )
+        waiting, firsts = list[Named](), list[Named]()
+        for at in range(0, len(places), CHUNKS_AT_ONCE):
+            read = await turns.take(await self._read([key for _, key in places[at : at + CHUNKS_AT_ONCE]]))
+            waiting = await _in_order([*waiting, *chain(*read)])
+            behind = places[at + CHUNKS_AT_ONCE : at + CHUNKS_AT_ONCE + 1]
+            # No chunk that is read later has a name before its first one.
+            end = bisect_left(waiting, behind[0][0]) // CHUNK * CHUNK if behind else len(waiting)
+            operations, some = await _chunks(MERGED, len(firsts), waiting[:end])
+            await write(self._tables, {self._partition: operations}, ahead=True)
+            firsts, waiting = firsts + some, waiting[end:]
+        rows = [*in_parts(firsts, FIRSTS_A_ROW)]
+        heads = [
+            Upsert(f"{_ALL_FIRSTS}{number:04}", {"rows": len(rows), **split_text("firsts", dump(some))})
+            for number, some in enumerate(rows)
+        ]
+        await write(self._tables, {self._partition: heads}, ahead=True)
+
+    def _entries(self, bucket: int, row: PlanRow) -> list[Named]:
         row_id = f"{bucket:02x}{self._plan.key(row.decision, row.subject)}"
-        return [(name, row_id) for name in names_of(row.shown)]
+        return [[name, row_id] for name in names_of(row.shown)]
 
     async def find(
         self, begins: str, after: str, count: int, also: Collection[str] = ()
@@ -90,7 +122,7 @@ class PlanNames:
         """
         ranges, start = _ranges(begins, also), _read_cursor(after) if after else ["", ""]
         size = min(count, CHUNK - 1)
-        found = [*islice(merge(*await self._behind(start, ranges, size + 1)), size + 1)]
+        found = [*islice(heapq.merge(*await self._behind(start, ranges, size + 1)), size + 1)]
         rows = await self._rows([row_id for _, row_id in found[:size]])
         # A row that has several such names is where the first one is.
         own = [row for (name, _), row in zip(found, rows, strict=False) if row and _first(row, ranges) == name]
@@ -106,14 +138,28 @@ class PlanNames:
 
     async def _behind(self, start: Named, ranges: Sequence[Range], most: int) -> list[list[Named]]:
         """Return the first names of these ranges behind a place: of each chunk, and range, `most` of them, in order."""
-        heads = await read_range(self._tables, self._partition, _FIRSTS, prefix_end(_FIRSTS))
-        read = await turns.take((one.key, load(join_text("firsts", one.columns))) for one in heads)
-        firsts = {key.removeprefix(_FIRSTS): names for key, names in read}
+        firsts = await self._merged() or await self._written()
         keys = {key for low, high in ranges for key in _chunks_of(firsts, max(start, [low, ""]), [high])}
-        chunks = await self._tables.get_many([(self._partition, key) for key in sorted(keys)])
-        names = (load(join_text("names", chunk.columns)) for chunk in chunks if chunk)
-        found = await turns.take([*_within(one, start, ranges, most)] for one in names)
+        found = await turns.take([*_within(one, start, ranges, most)] for one in await self._read(sorted(keys)))
         return [*chain(*found)]
+
+    async def _merged(self) -> dict[str, list[Named]]:
+        """Return with which names the chunks of MERGED begin, nothing before all are written."""
+        heads = await read_range(self._tables, self._partition, _ALL_FIRSTS, prefix_end(_ALL_FIRSTS))
+        if not heads or len(heads) != heads[0].columns["rows"]:
+            return {}
+        return {MERGED: [*chain(*await turns.take(load(join_text("firsts", head.columns)) for head in heads))]}
+
+    async def _written(self) -> dict[str, list[Named]]:
+        """Return with which names the chunks of each writer begin."""
+        heads = await read_range(self._tables, self._partition, _FIRSTS, prefix_end(_FIRSTS))
+        read = await turns.take((head.key, load(join_text("firsts", head.columns))) for head in heads)
+        return {key.removeprefix(_FIRSTS): firsts for key, firsts in read}
+
+    async def _read(self, keys: Sequence[str]) -> Iterator[list[Named]]:
+        """Return the chunks of these keys, each made of its text when it is asked for."""
+        chunks = await self._tables.get_many([(self._partition, key) for key in keys])
+        return (load(join_text("names", chunk.columns)) for chunk in chunks if chunk)
 
     async def _rows(self, ids: Sequence[str]) -> list[PlanRow | None]:
         buckets = [int(one[:2], 16) for one in ids]
@@ -124,10 +170,19 @@ class PlanNames:
         )
 
 
-async def _in_order(entries: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+async def _chunks(writer: str, first: int, names: Sequence[Named]) -> tuple[list[Upsert], list[Named]]:
+    """Return what writes names in order as a writer's chunks from the number `first` on, and by which each begins."""
+    chunks = [*in_parts(names, CHUNK)]
+    operations = await turns.take(
+        Upsert(f"{writer}_{place:06}", split_text("names", dump(chunk))) for place, chunk in enumerate(chunks, first)
+    )
+    return operations, [chunk[0] for chunk in chunks]
+
+
+async def _in_order(entries: Sequence[Named]) -> list[Named]:
     """Return names sorted. To sort all of a large plan's writer at once would stop everything else for too long."""
     borders = sorted(entries[::_AT_ONCE])
-    parts: list[list[tuple[str, str]]] = [[] for _ in range(len(borders) + 1)]
+    parts: list[list[Named]] = [[] for _ in range(len(borders) + 1)]
     turn = turns.Turns()
     for some in in_parts(entries, _AT_ONCE):
         for entry in some:

@@ -77,7 +77,7 @@ class Plan:
     async def write(self, bucket: int, rows: Sequence[PlanRow]) -> None:
         """Write rows into a bucket. Writing them again changes nothing."""
         upserts = await turns.take(Upsert(self._row(row), columns_of(row)) for row in rows)
-        await write(self._tables, {self.partition(bucket): upserts})
+        await write(self._tables, {self.partition(bucket): upserts}, ahead=True)
 
     async def decided(self, bucket: int, decision: str = "") -> AsyncIterator[list[PlanRow]]:
         """Yield a bucket's rows of one decision ("" for all), a page at a time."""
@@ -155,19 +155,19 @@ class Plan:
     async def record_outcomes(self, bucket: int, outcomes: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Write what became of rows, by subject, into them; what others wrote there meanwhile stays."""
         settled = [Merge(self._row(row), {"outcome": outcomes[row.subject]}, ANY) for row in rows]
-        await write(self._tables, {self.partition(bucket): settled})
+        await write(self._tables, {self.partition(bucket): settled}, ahead=True)
 
     async def record_suggestions(
         self, bucket: int, decision: str, suggestions: Mapping[str, Sequence[Mapping[str, Any]]]
     ) -> None:
         """Write who may be the counterpart into rows of one decision, by subject; a review that is there stays."""
         found = [Merge(self.key(decision, one), {"suggestions": dump(some)}, ANY) for one, some in suggestions.items()]
-        await write(self._tables, {self.partition(bucket): found})
+        await write(self._tables, {self.partition(bucket): found}, ahead=True)
 
     async def record_undone(self, bucket: int, undone: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
         """Write into rows, by subject, which undo took their links back; what others wrote there meanwhile stays."""
         settled = [Merge(self._row(row), {"undone": undone[row.subject]}, ANY) for row in rows]
-        await write(self._tables, {self.partition(bucket): settled})
+        await write(self._tables, {self.partition(bucket): settled}, ahead=True)
 
     async def page(self, decision: str, cursor: str, count: int) -> tuple[list[PlanRow], str | None]:
         """Return rows of one decision ("" for all) from behind a cursor ("" for the start), and the next cursor.
@@ -177,7 +177,7 @@ class Plan:
         place, buckets = read_place(cursor, CURSOR, self._keys.buckets), self._keys.buckets
         low, high = _range(decision)
         found, more = await read_page(self._tables, self.partition, buckets, place, count, low=low, high=high)
-        return [read_row(bucket, row) for bucket, row in found], more
+        return await turns.take(read_row(bucket, row) for bucket, row in found), more
 
     def partition(self, bucket: int) -> str:
         """Return the partition of a bucket's rows."""

@@ -8,6 +8,7 @@ again. So what is approved is what was counted.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +43,8 @@ TIMES = "review.times"
 """Count of a tally: how often a row was reviewed, also anew. Whoever knows the sum knows whether there was a review."""
 ROWS = (MAX_OPERATIONS - 1) // 2
 """Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
+BUCKETS_AT_ONCE = 16
+"""Buckets whose reviews are stored side by side."""
 ATTEMPTS = 8
 """Times that a transaction is tried while others review or approve the same rows."""
 LINK, EXCLUDE, LEAVE, ACKNOWLEDGE = ACTIONS = "link", "exclude", "leave", "acknowledge"
@@ -127,32 +130,48 @@ class Reviews:
         return [read_row(places[row_id][0], row) if (row := rows.get(row_id)) else None for row_id in ids]
 
     async def record(self, reviews: Sequence[tuple[PlanRow, Review]], *, overrule: bool = True) -> None:
-        """Store reviews of rows, a bucket's after another's. Raises Busy, which says whether some are stored.
+        """Store reviews of rows, some buckets' side by side. Raises Busy, which says whether some are stored.
 
         A review takes the place of an earlier one of the same row, but where it is not to `overrule` any.
         """
         buckets: dict[int, list[tuple[PlanRow, Review]]] = {}
         for row, review in reviews:
             buckets.setdefault(int(row.id[:2], 16), []).append((row, review))
-        waiting = deque((bucket, part) for bucket, some in buckets.items() for part in in_parts(some, ROWS))
-        stored = False
+        stored = list[int]()
+        for some in in_parts([*buckets.items()], BUCKETS_AT_ONCE):
+            recorded = await asyncio.gather(
+                *(self._record_all(bucket, theirs, overrule, stored) for bucket, theirs in some), return_exceptions=True
+            )
+            with refused_behind(bool(stored)):
+                for failure in filter(None, recorded):
+                    raise failure
+
+    async def _record_all(
+        self, bucket: int, reviews: Sequence[tuple[PlanRow, Review]], overrule: bool, stored: list[int]
+    ) -> None:
+        """Store reviews of a bucket's rows in as many transactions as they need; note the bucket once some are stored.
+
+        They share the tally of the bucket, so that one comes after another.
+        """
+        waiting = deque(in_parts(reviews, ROWS))
         while waiting:
-            bucket, part = waiting.popleft()
+            part = waiting.popleft()
             try:
-                with refused_behind(stored):
-                    await self._record(bucket, part, overrule)
+                await self._record(bucket, part, overrule)
             except TransactionTooLarge:
-                waiting.extendleft((bucket, half) for half in in_parts(part, (len(part) + 1) // 2))
+                waiting.extendleft(in_parts(part, (len(part) + 1) // 2))
             else:
-                stored = True
+                stored.append(bucket)
 
     async def _record(self, bucket: int, reviews: Sequence[tuple[PlanRow, Review]], overrule: bool) -> None:
         """Store reviews of a bucket's rows in one transaction. Raises Busy, and TransactionTooLarge."""
         for _ in range(ATTEMPTS):
-            tally = await self._tables.get(self._plan.partition(bucket), TALLY)
+            # Whatever changes behind either read makes the transaction fail.
+            found, tally = await asyncio.gather(
+                self.find_rows([row.id for row, _ in reviews]), self._tables.get(self._plan.partition(bucket), TALLY)
+            )
             if tally is not None and tally.columns["closed"]:
                 await self._still_planned()
-            found = await self.find_rows([row.id for row, _ in reviews])
             counts = _read(tally)
             operations: list[Operation] = []
             for row, (_, review) in zip(found, reviews, strict=True):

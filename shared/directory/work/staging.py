@@ -111,7 +111,7 @@ class StageWriter:
     async def _write(self, buckets: Sequence[int]) -> None:
         """Write the items that are held for some buckets of one partition."""
         rows = [self._row(bucket) for bucket in buckets]
-        await self._tables.commit(_partition(self._partition, buckets[0]), rows)
+        await self._tables.commit_ahead(_partition(self._partition, buckets[0]), rows)
 
     def _row(self, bucket: int) -> Upsert:
         """Return the operation that writes a bucket's items, and hold them no longer."""

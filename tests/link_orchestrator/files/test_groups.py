@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from link_orchestrator.files import groups
 from link_orchestrator.files.entra_groups import EntraGroup, read_entra_groups
 from link_orchestrator.files.groups import GroupRow, read_groups
+from link_orchestrator.files.reading import Notes, Reading
+from link_orchestrator.files.rows import UnreadableFile
 from link_orchestrator.problems import Problem
 from tests.link_orchestrator.requests.test_runs import MARK, bodies, queries, texts, values
 from tests.link_orchestrator.running import TOKEN, App, graph
@@ -134,3 +136,40 @@ async def test_nothing_that_is_sent_is_answered_500(
     assert MARK not in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     caplog.clear()
+
+
+def read(file: str, **columns: str) -> tuple[list[GroupRow | Problem], Reading]:
+    notes = Notes()
+    return list(read_groups(file.encode(), columns=columns, notes=notes)), notes.reading()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("group;Benutzername", "Gruppe;Anmeldename", "Groupe;Nom d'utilisateur", "Grupo;Nombre de usuario"),
+        *("グループ;ユーザー名", "Gruppe;E-Mail-Adresse", "Gruppe;Mitglied", "group;signInName"),
+    ],
+)
+def test_members_are_found_under_the_names_that_files_of_accounts_have_for_them(header: str) -> None:
+    rows, reading = read(f"{header}\nSales;ada\n")
+    assert rows == [GroupRow(2, "Sales", ("ada",))]
+    assert reading.remarks == ()
+
+
+def test_groups_that_come_without_members_are_told_with_what_was_not_read() -> None:
+    _, reading = read("group;Konto\nSales;ada\nService;bob\n")
+    (remark,) = reading.remarks
+    assert remark.startswith("No column was read as the members of the groups, so that they come without any. Not read")
+    assert "Not read: Konto." in remark
+    rows, reading = read("group;Konto\nSales;ada\n", Konto="userName")
+    assert (rows, reading.remarks) == ([GroupRow(2, "Sales", ("ada",))], ())
+    _, reading = read("group;userName\nSales;\n")
+    assert reading.remarks == ("No group of this file has a member: the columns that hold members are empty.",)
+
+
+@pytest.mark.parametrize("header", ["Equipo;Benutzername", "Benutzername;Equipo"])
+def test_the_column_that_is_advised_for_the_group_is_none_that_was_read_as_something_else(header: str) -> None:
+    with pytest.raises(UnreadableFile) as refused:
+        read(f"{header}\na;b\n")
+    (advice,) = refused.value.args
+    assert advice.values == {"example": "Equipo = group"}

@@ -64,6 +64,51 @@ async def test_links_are_told_by_whether_provisioning_came_through_them(app: App
     assert (await app.call("GET", f"linking/runs/{run['id']}/verification"))["id"] == job["id"]
 
 
+async def test_each_link_is_told_with_why_the_plan_made_it_and_what_to_do_next(app: App) -> None:
+    await app.bring(
+        csv_file(
+            person("ada"), {"userName": "lovelace", "employeeNumber": "7"}, {"userName": "countess"}, person("dora")
+        )
+    )
+    run = await app.plan(
+        *identities("ada"),
+        graph(7, "number@contoso.com", employeeId="7"),
+        graph(8, "named@contoso.com"),
+        graph(9, "dora@contoso.com", accountEnabled=False),
+    )
+    reviewed = {row["identity"]["objectId"]: row["id"] for row in await app.decisions(run, "review")}
+    (nobody,) = await app.decisions(run, "noAccount")
+    countess = (await app.account("countess"))["id"]
+    rows_of = [*reviewed.values()]
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": rows_of, "action": "link"})
+    named = {"rows": [nobody["id"]], "action": "link", "account": countess}
+    await app.call("POST", f"linking/runs/{run['id']}/review", named)
+    run = await app.call("GET", f"linking/runs/{run['id']}")
+    run = await app.apply(run, links=4, acknowledged=[one["code"] for one in run["warnings"]])
+    job = await verify(app, run)
+    told = {row["identity"]["objectId"]: row for row in await rows(app, job, "unconfirmed")}
+    planned = {row["id"]: row for row in await app.decisions(run)}
+    for row in told.values():
+        assert (row["reason"], row.get("evidence")) == (
+            planned[row["row"]]["reason"],
+            planned[row["row"]].get("evidence"),
+        )
+    ada, number, by_hand, dora = (told[object_id(n)] for n in (0, 7, 8, 9))
+    assert "by userName" in ada["reason"]
+    assert "The account's userName is the identity's userPrincipalName" in ada["reason"]
+    assert "provision this person on demand" in ada["remedy"]
+    assert "review" not in ada
+    assert number["review"]["action"] == "link"
+    assert by_hand["review"]["account"] == countess
+    assert "No account matches" in by_hand["reason"]
+    assert "disabled in Entra" in dora["remedy"]
+    assert "deactivate the account here, or release it" in dora["remedy"]
+    await undo(app, run)
+    taken = await rows(app, await verify(app, run), "unlinked")
+    assert {row["undone"].partition(" ")[0] for row in taken} == {"undone"}
+    assert all(row["reason"] and "make another plan" in row["remedy"] for row in taken)
+
+
 async def test_a_link_that_somebody_pointed_elsewhere_is_the_runs_no_more(app: App) -> None:
     run = await linked(app, "ada", "bob")
     ada = (await app.account("ada@contoso.com"))["id"]

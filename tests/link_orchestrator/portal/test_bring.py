@@ -223,3 +223,14 @@ async def _send_named(door: Door, name: bytes, content: bytes, **fields: str) ->
     )
     headers = {"Sec-Fetch-Site": "same-origin", **OPERATOR, "Content-Type": "multipart/form-data; boundary=b"}
     return await door.ask("POST", "import", headers, data=body + b"--b--\r\n")
+
+
+async def test_a_column_of_members_that_was_not_read_is_told_and_can_be_chosen(door: Door) -> None:
+    file = b"Gruppe;Konto\nSales;ada\n"
+    path, preview = await followed(door, await send_file(door, file, what="groups"), "Import it?")
+    assert "No column was read as the members of the groups" in preview.text
+    again = {"do": "again", "what": "groups", "header": ["Gruppe", "Konto"], "was": ["group", ""]}
+    sent = await send_file(door, file, path, **again, **{"as": ["group", "userName"]})
+    _, preview = await followed(door, sent, "Import it?")
+    assert "No column was read as the members" not in preview.text
+    assert "no account has this userName" in preview.text

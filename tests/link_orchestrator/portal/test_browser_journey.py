@@ -194,6 +194,7 @@ async def undo(screen: Screen, run: str) -> None:
     page = screen.page
     linked = (await document(screen, run))["counts"]["linked"]
     await follow(page, "This run", "Undo")
-    await page.get_by_role("button", name="Undo the run").click()
+    await page.get_by_role("button", name="Look what the undo would do").click()
+    await page.get_by_role("button", name="Yes, take the links back").click()
     await page.get_by_role("heading", name="What the undo came to").wait_for()
     assert await page.locator(".figure", has_text=f"{linked:,}").count() == 1

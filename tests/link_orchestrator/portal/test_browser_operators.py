@@ -132,7 +132,11 @@ async def test_linking_is_stopped_by_one_and_seen_by_both(
         await one.open(here)
         await one.page.get_by_role("heading", name="Accounts are being linked").wait_for()
     await screen.check("run-linking")
-    await screen.page.get_by_role("button", name="Stop linking").click()
+    await screen.page.get_by_text("Stop linking").click()
+    await expect(screen.page.get_by_role("main")).to_contain_text("What is linked by then stays linked; the rest stays")
+    await screen.check("run-stopping")
+    assert "cancelledBy" not in await api.call("GET", f"linking/{here}"), "one click stops nothing"
+    await screen.page.get_by_role("button", name="Yes, stop it").click()
     await screen.page.get_by_role("heading", name="It is being cancelled").wait_for()
     await colleague.page.get_by_role("heading", name="It is being cancelled").wait_for()  # without a reload by anybody
     await screen.check("run-cancelling")
@@ -144,6 +148,7 @@ async def test_linking_is_stopped_by_one_and_seen_by_both(
     await expect(screen.page.get_by_role("main")).to_contain_text(f"{linked} accounts linked by then stay linked")
     await screen.check("run-cancelled")
     await screen.page.get_by_role("link", name="Undo").last.click()
-    await screen.page.get_by_role("button", name="Undo the run").click()
+    await screen.page.get_by_role("button", name="Look what the undo would do").click()
+    await screen.page.get_by_role("button", name="Yes, take the links back").click()
     await screen.page.get_by_role("heading", name="What the undo came to").wait_for()
     assert (await api.call("GET", f"linking/{here}/undo"))["counts"]["undone"] == linked

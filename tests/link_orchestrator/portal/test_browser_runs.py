@@ -90,7 +90,12 @@ async def test_the_way_from_plan_to_undo_works_by_keys_alone(screen: Screen, api
     await enter(page, "link", "Undo")
     await page.wait_for_url("**/undo")
     await screen.check("undo-before")
-    await enter(page, "button", "Undo the run")
+    await enter(page, "button", "Look what the undo would do")
+    await page.get_by_role("heading", name="What this undo would do").wait_for()
+    assert "takenBack" not in await api.call("GET", f"linking/{here}"), "to look changes nobody"
+    await expect(page.get_by_role("main")).to_contain_text(f"As before their link {links}")
+    await screen.check("undo-preview")
+    await enter(page, "button", "Yes, take the links back")
     await page.get_by_role("heading", name="What the undo came to").wait_for()
     await screen.check("undo-done")
     assert (await api.call("GET", f"linking/{here}/undo"))["counts"]["undone"] == links

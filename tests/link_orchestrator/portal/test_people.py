@@ -51,6 +51,29 @@ async def test_accounts_are_found_by_anything_and_listed_by_state(door: Door) ->
     assert (await door.get("accounts?state=nonsense")).status == 400
 
 
+async def test_an_account_is_found_by_how_its_user_name_or_address_begins(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await door.api.bring(csv_file({"userName": "ada.l", "email": "lovelace@contoso.com"}, {"userName": "adam"}))
+    page = await door.get("accounts?find=ADA")
+    assert "Accounts whose user name or e-mail address begins so" in page.text
+    assert ("ada.l" in page.text, "adam" in page.text) == (True, True)
+    assert "ada.l" in (await door.get("accounts?find=lovel&by=begins")).text
+    assert "adam" not in (await door.get("accounts?find=ada.l")).text, "a whole value is enough"
+    assert "No account is found by this" in (await door.get("accounts?find=nobody")).text
+    assert "latest plan" not in page.text, "there is none"
+    await door.api.plan(graph(1, "lovelace@contoso.com", displayName="Ada Lovelace"))
+    (plan,) = re.findall(r'href="/portal/(runs/[^"]*find=lovelace)"', (await door.get("accounts?find=lovelace")).html)
+    assert "Ada Lovelace" in (await door.get(plan)).text
+    monkeypatch.setattr("shared.admin.pages.SCANNED", 1)
+    page, seen = await door.get("accounts?find=adam&by=begins"), ""
+    for _ in range(3):
+        seen += page.text
+        if following := re.findall(r'href="/portal/(accounts\?[^"]*)" rel="next"', page.html):
+            page = await door.get(unescape(following[0]))
+    assert seen.count("adam") >= 1
+
+
 async def test_of_very_many_who_share_a_value_the_next_ones_are_a_link_away(door: Door) -> None:
     count = COUNT + 5
     await door.api.bring(csv_file(*({"userName": f"p{n:03}", "email": "desk@contoso.com"} for n in range(count))))
@@ -80,17 +103,18 @@ async def test_an_account_says_who_changes_what_of_it(door: Door) -> None:
 async def test_what_is_done_to_an_account_by_hand_is_done_and_can_be_gone_back(door: Door) -> None:
     kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
     for do, fields, said, holds in (
-        ("link", {"identity": object_id(5), "reason": "R"}, "linked", {"status": "claimed"}),
-        ("link", {"identity": object_id(6)}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(5), "unknown": "yes", "reason": "R"}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(6), "unknown": "yes"}, "linked", {"status": "claimed"}),
         ("release", {"keepEvidence": "no"}, "released", {"status": "local", "evidence": {}}),
-        ("link", {"identity": object_id(6)}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(6), "unknown": "yes"}, "linked", {"status": "claimed"}),
         ("release", {"keepEvidence": "yes"}, "released", {"evidence": {"objectId": object_id(6)}}),
         ("protect", {"protected": "yes"}, "protected", {"protected": True}),
         ("protect", {"protected": "no"}, "unprotected", {"protected": False}),
         ("switch", {"active": "no"}, "deactivated", {"active": False}),
         ("switch", {"active": "yes"}, "activated", {"active": True}),
     ):
-        sent = await press(door, kim, do, **fields)
+        path = f"{kim}/link?identity={fields['identity']}" if do == "link" else kim
+        sent = await press(door, path, do, **fields)
         assert (sent.status, sent.headers["Location"]) == (303, f"/portal/{kim}?said={said}"), (do, fields)
         account = await find(door, "kim")
         assert {name: account[name] for name in holds} == holds
@@ -100,20 +124,66 @@ async def test_what_is_done_to_an_account_by_hand_is_done_and_can_be_gone_back(d
     assert "Its history is kept" in (await door.get(kim)).text
 
 
+async def test_a_long_history_comes_in_pages_and_the_facts_stay(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("link_orchestrator.portal.pages.account.CHANGES", 3)
+    ada = (await bring(door, "ada@contoso.com"))["ada@contoso.com"]
+    await ask(door, "POST", f"accounts/{ada}/link", {"identity": object_id(1)})
+    for number in range(4):
+        await ask(door, "PATCH", f"accounts/{ada}", {"evidence": {"nameId": f"id{number}"}})
+    page = await door.get(f"accounts/{ada}")
+    assert page.text.count("evidence") >= 3
+    following = re.search(r'href="(/portal/accounts/[^"]*changes=[^"]*)" rel="next"', page.html)
+    assert following
+    second = await door.get(following[1].removeprefix("/portal/"))
+    assert "First page" in second.text
+    assert "This is the last page." in second.text
+    history = (await ask(door, "GET", f"accounts/{ada}"))["history"]
+    assert [one["action"] for one in history[:2]] == ["create", "link"]
+    for heading in ("Attributes, and who changes them", "Linked, not confirmed yet"):
+        assert heading in second.text
+
+
 async def test_no_link_says_that_an_account_is_deleted_which_is_there(door: Door) -> None:
     kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
     assert "The account is deleted" not in (await door.get(f"{kim}?said=deleted")).text
 
 
-async def test_a_refused_link_is_said_beside_its_field_and_nothing_typed_is_lost(door: Door) -> None:
-    ids = await everybody(door)
-    ada = f"accounts/{ids['ada@contoso.com']}"
-    for identity, told in (("nonsense", "GUID"), (object_id(1), "has this identity: release or delete that one")):
-        page = await press(door, ada, "link", identity=identity, reason="A <reason>")
-        assert page.status in (400, 409)
-        assert f'value="{identity}"' in page.html
-        assert "A &lt;reason&gt;" in page.html
-        assert told in re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
+async def test_an_object_id_that_is_none_is_refused_beside_its_field(door: Door) -> None:
+    ada = f"accounts/{(await everybody(door))['ada@contoso.com']}"
+    page = await press(door, ada, "look", identity="nonsense")
+    assert page.status == 400
+    assert 'value="nonsense"' in page.html
+    assert "GUID" in re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
+
+
+async def test_a_refused_link_is_said_and_nothing_typed_is_lost(door: Door) -> None:
+    ada = f"accounts/{(await everybody(door))['ada@contoso.com']}/link?identity={object_id(1)}"
+    page = await press(door, ada, "link", identity=object_id(1), unknown="yes", reason="A <reason>")
+    assert page.status == 409
+    assert "A &lt;reason&gt;" in page.html
+    told = re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
+    assert "has this identity: release or delete that one" in told
+
+
+async def test_a_link_by_hand_shows_whose_the_object_id_is_and_asks_again_where_nobody_knows(door: Door) -> None:
+    kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
+    person = {"id": object_id(7), "userPrincipalName": "kim@contoso.com", "displayName": "Kim Lee"}
+    await ask(door, "POST", "linking/identities", {"value": [person]})
+    to = await press(door, kim, "look", identity="{" + object_id(7).upper() + "}")
+    assert to.headers["Location"].startswith(f"/portal/{kim}/link?identity=%7B")
+    stranger = f"{kim}/link?identity={object_id(8)}"
+    page = await door.get(stranger)
+    assert "Nobody of this id was in what was read" in page.text
+    refused = await press(door, stranger, "link", identity=object_id(8))
+    assert (refused.status, "nothing was linked" in refused.text) == (400, True)
+    assert (await find(door, "kim"))["link"] is None
+    known = f"{kim}/link?identity={object_id(7)}"
+    page = await door.get(known)
+    assert "Link kim with Kim Lee" in page.text
+    assert "Sign-in name (differs) kim kim@contoso.com" in page.text
+    assert (await press(door, known, "link", identity=object_id(7))).headers["Location"] == f"/portal/{kim}?said=linked"
+    page = await door.get(kim)
+    assert "Person in Entra Kim Lee Sign-in name in Entra kim@contoso.com" in page.text
 
 
 async def test_what_was_typed_is_shown_where_somebody_linked_the_account_meanwhile(door: Door) -> None:
@@ -126,13 +196,14 @@ async def test_what_was_typed_is_shown_where_somebody_linked_the_account_meanwhi
     assert all(typed in again.text for typed in ("Somebody changed this account", "kim.typed", "Typed title"))
 
 
-@pytest.mark.parametrize(("do", "fields"), [("release", {}), ("link", {"identity": object_id(8)})])
+@pytest.mark.parametrize(("do", "fields"), [("release", {}), ("link", {"identity": object_id(8), "unknown": "yes"})])
 async def test_a_button_does_nothing_to_an_account_that_changed_since_it_was_shown(
     door: Door, do: str, fields: dict[str, str]
 ) -> None:
-    bob = f"accounts/{(await everybody(door))['bob@contoso.com']}"
+    account = f"accounts/{(await everybody(door))['bob@contoso.com']}"
+    bob = f"{account}/link?identity={fields['identity']}" if do == "link" else account
     page = await door.get(bob)
-    await ask(door, "PATCH", bob, {"applicationId": "new"})
+    await ask(door, "PATCH", account, {"applicationId": "new"})
     sent = {"do": do, "version": version_on(page), **fields}
     again = await door.send(bob, sent, token=page.token)
     assert again.status == 412

@@ -5,16 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from link_orchestrator import words
+from link_orchestrator.portal.frame import Around
 from link_orchestrator.portal.pages import all_rows
+from link_orchestrator.portal.pages.of_job import OfJob
+from link_orchestrator.portal.pages.of_run import Progress, Run
+from link_orchestrator.portal.pages.runs import OneRun
+from link_orchestrator.portal.rendering import render
 from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories
+from shared.host.auth import Caller
 from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api
+
+LOOK = "/undo?look=yes"
+"""The page of an undo where it is looked at."""
 
 
 @pytest.fixture
@@ -519,10 +530,17 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     page = await door.get(here(run, "/verify"))
     assert f"Not yet confirmed {found['counts']['unconfirmed']}" in page.text
     assert "Provision on demand" in page.text
+    rows = await api.call("GET", f"linking/verifications/{found['id']}/rows", found="unconfirmed", count="50")
+    for row in rows["rows"]:
+        assert row["reason"] in page.text
+        assert row["remedy"] in page.text
+        assert f'href="/portal/{here(run, "/rows/" + row["row"])}"' in page.html
+    told = await door.get(f"verifications/{found['id']}/report?format=csv")
+    assert rows["rows"][0]["account"]["userName"] in told.html
     undo = await door.get(here(run, "/undo"))
     assert "for 90 days" not in undo.text
     assert "more than 90 days ago" in undo.text
-    assert (await door.send(here(run, "/undo"), {"do": "undo", "keep": "nothing"})).status == 303
+    assert (await door.send(here(run, LOOK), {"do": "undo", "keep": "nothing", "seen": "yes"})).status == 303
     back = (await api.call("GET", f"linking/runs/{run['id']}/undo"))["id"]
     back = await api.wait(f"linking/undos/{back}", "done")
     page = await door.get(here(run, "/undo"))
@@ -530,6 +548,36 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     meant = f"{back['counts']['undone']:,} links of this run were taken back Nobody loses access by that"
     assert meant in (await door.get(here(run))).text
     assert meant in (await door.get("")).text
+
+
+async def test_an_undo_is_looked_at_before_it_is_done(door: Door, api: Api, run: Any) -> None:
+    done = await approved(door, api, run)
+    path = here(run, "/undo")
+    token = (await door.get(here(run, "/verify"))).token
+    first = await door.send(path, {"do": "undo", "keep": "attributes"}, token=token)
+    assert (first.status, first.headers["Location"]) == (303, f"/portal/{path}?look=yes&keep=attributes")
+    assert "takenBack" not in await api.call("GET", f"linking/runs/{run['id']}")
+    preview = await api.call("GET", f"linking/runs/{run['id']}/undo/preview")
+    assert preview["outcomes"] == {"undone": done["counts"]["linked"]}
+    page = await door.get(f"{path}?look=yes&keep=nothing")
+    assert f"As before their link {done['counts']['linked']}" in page.text
+    assert "no attribute of them was changed by provisioning" in page.text.lower()
+    assert "Yes, take the links back" not in (await door.get(f"{path}?look=yes", READER)).text
+
+
+@pytest.mark.parametrize("page", ["run", "verify", "undo"])
+def test_what_is_stopped_says_before_what_stays_and_how_to_go_on(page: str) -> None:
+    at = "2026-01-01T00:00:00Z"
+    document = {"id": "run1", "phase": "approved", "started": at, "startedBy": "eva", "approved": at}
+    run = Run({**document, "counts": {}, "options": {}})
+    job = {"id": "undo1", "phase": "started", "counts": {}, "options": {}}
+    view = OneRun(run, {"undos": [], "policy": [], "files": []}, Progress.of_job(job, datetime.now(UTC)))
+    around = Around(caller=Caller("entra:eva", "main", "eva@contoso.com"), token="t")
+    shown = render(f"{page}.html", {"page": around, "view": view if page == "run" else OfJob(run, job, words.FOUND)})
+    (form,) = re.findall(r'<details class="sure">.*?</details>', shown, re.DOTALL)
+    assert 'name="do" value="cancel"' in form
+    assert "To go on, " in form
+    assert shown.count('name="do" value="cancel"') == 1
 
 
 async def test_who_stayed_inactive_is_switched_on_by_their_number(door: Door, api: Api, run: Any) -> None:
@@ -542,7 +590,7 @@ async def test_who_stayed_inactive_is_switched_on_by_their_number(door: Door, ap
     }
     found = await api.call("GET", "scim/v2/Users", filter=f'externalId eq "{account["document"]["externalId"]}"')
     await api.call("PATCH", f"scim/v2/Users/{found['Resources'][0]['id']}", off, "application/scim+json")
-    assert (await door.send(here(run, "/undo"), {"do": "undo"})).status == 303
+    assert (await door.send(here(run, LOOK), {"do": "undo", "seen": "yes"})).status == 303
     back = (await api.call("GET", f"linking/runs/{run['id']}/undo"))["id"]
     await api.wait(f"linking/undos/{back}", "done")
     page = await door.get(here(run, "/undo"))
@@ -562,6 +610,16 @@ async def test_a_groups_difference_is_shown_by_its_members(door: Door, api: Api,
     assert row["group"]["displayName"] in page.text
     difference = await door.get(here(run, f"/groups/{row['entraGroup']['id']}"))
     assert f"Only here {row['members']['onlyHere']}" in difference.text
+    for one in (await api.call("GET", f"linking/{here(run, '/groups/' + row['entraGroup']['id'])}/difference"))[
+        "differing"
+    ]:
+        identity = one.get("identity", {})
+        for shown in (
+            one.get("account", {}).get("userName"),
+            identity.get("userPrincipalName"),
+            identity.get("unknown"),
+        ):
+            assert (shown or "") in difference.text
     assert (await door.get(here(run, "/groups/x"))).status == 404
 
 

@@ -179,6 +179,16 @@ async def test_every_answer_has_the_headers_of_safety(door: Door) -> None:
         assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
 
 
+async def test_what_is_asked_before_a_form_is_sent_makes_no_page(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of many rows is seconds of work; whether storage answers is one read."""
+
+    def render(*asked: object) -> str:
+        pytest.fail("a page was made")
+
+    monkeypatch.setattr("link_orchestrator.portal.rendering.render", render)
+    assert (await door.ask("HEAD", "runs", OPERATOR)).status == 200
+
+
 async def test_assets_are_small_and_kept_for_ever(door: Door) -> None:
     paths = re.findall(r'"/portal/(assets/[^"]+)"', (await door.get()).html)
     assert len(paths) == 2

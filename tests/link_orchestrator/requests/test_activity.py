@@ -197,7 +197,9 @@ async def decided_on_meanwhile(folder: Path, stored: int) -> AsyncIterator[tuple
                 await reviews_of(directory, run["id"]).close()
 
         faulty[0].before = cancel
-        yield app, run, await app.decisions(run)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("shared.directory.work.reviews.BUCKETS_AT_ONCE", 1)
+            yield app, run, await app.decisions(run)
 
 
 @pytest.mark.parametrize(("stored", "noted"), [(0, []), (1, [True])])

@@ -123,13 +123,14 @@ async def test_a_file_that_is_sent_twice_changes_nothing_the_second_time(app: Ap
         {
             object_id(1): {"action": "exclude"},
             object_id(2): {"action": "link"},
+            object_id(5): {"action": "leave"},
             "anna.old": {"action": "link", "identity": object_id(3)},
         },
     )
-    assert (await send(app, run, rows))["reviewed"] == 3
+    assert (await send(app, run, rows))["reviewed"] == 4
     before = await app.decisions(run)
     answer = await send(app, run, rows)
-    assert (answer["reviewed"], answer["unchanged"], answer["notTaken"]) == (0, 3, 0)
+    assert (answer["reviewed"], answer["unchanged"], answer["notTaken"]) == (0, 4, 0)
     assert await app.decisions(run) == before
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from link_orchestrator.requests.explained import explained
+from link_orchestrator.requests.explained import ALIAS, DOUBT, JOIN, NUMBER, REMEDIES, UNVERIFIED, explained
 from shared.directory.matching.evidence import MatchEvidence
-from shared.directory.matching.policy import Rule, Trust
+from shared.directory.matching.policy import Policy, Rule, Trust
 from tests.link_orchestrator.running import App, csv_file, graph, object_id
 
 VERIFIED = {"emailVerified": "yes"}
@@ -148,3 +149,11 @@ def test_a_row_of_an_earlier_version_says_nothing_of_the_place_of_an_address() -
     old = {"rule": "email", "trust": "weak", "attribute": "mail"}
     row = explained({"decision": "review", "reason": "So.", "evidence": [old]})
     assert (row["reason"], row["evidence"]) == ("So.", [old])
+
+
+def test_a_remedy_says_a_setting_in_words_and_its_name_in_brackets() -> None:
+    settings = [name for name in Policy().to_json() if name.lower() != name]
+    for remedy in (*REMEDIES.values(), UNVERIFIED, ALIAS, NUMBER, JOIN, DOUBT):
+        words = re.sub(r"\([^)]*\)", "", remedy)
+        assert not [name for name in (*settings, "emailVerified", "POST ", "PUT ") if name in words], remedy
+    assert "in the portal under Policy (trustEmails)" in UNVERIFIED

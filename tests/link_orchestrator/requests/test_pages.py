@@ -57,6 +57,10 @@ def test_a_plan_says_what_would_happen_and_how_to_approve_it_and_to_go_back() ->
         "10 in all.",
     ):
         assert said in text
+    approval, back = text.partition("How to approve it")[2].partition("How to go back")[::2]
+    assert approval.index("In the portal (/portal/runs/run1)") < approval.index("Or over the API")
+    assert "type the number of links, 2" in approval
+    assert back.index("in the portal, on its page Undo") < back.index("Or over the API")
 
 
 @pytest.mark.parametrize("phase", ["started", "approved", "done", "cancelled", "expired", "failed"])
@@ -106,6 +110,7 @@ def test_what_was_applied_says_how_to_go_back_and_what_was_never_approved_does_n
 def test_a_trial_cannot_be_approved_and_says_how_to_make_the_plan_that_can() -> None:
     text = Page(summary(PLANNED, trial=True)).text
     assert "nothing can be approved from it" in text
+    assert text.index("In the portal of the app (/portal)") < text.index("Or over the API: PUT /directory/policy")
     assert "POST /accounts/import" in text
     assert "/linking/runs/run1" not in text
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
-from link_orchestrator.requests.report import RUN_COLUMNS, UNDO_COLUMNS, safe
+from link_orchestrator.requests.report import RUN_COLUMNS, UNDO_COLUMNS, VERIFICATION_COLUMNS, safe
+from tests.link_orchestrator.passes.test_undo import linked
+from tests.link_orchestrator.passes.test_verify import rows, verify
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id
 
 
@@ -228,6 +230,35 @@ async def test_an_undo_has_a_report_and_the_runs_tells_of_it(app: App) -> None:
     assert refusal.value.status == 404
 
 
+async def test_a_verification_has_a_report_with_what_its_list_says(app: App) -> None:
+    run = await linked(app, "ada", "bob")
+    await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(0)}"')
+    job = await verify(app, run)
+    (row,) = await rows(app, job, "unconfirmed")
+    text, _, kind = await read(app, job, format="csv", found="unconfirmed")
+    (told,) = csv.DictReader(io.StringIO(text, newline=""))
+    assert (kind, tuple(told)) == ("text/csv", VERIFICATION_COLUMNS)
+    for name in ("found", "reason", "remedy", "row", "linked"):
+        assert told[name] == row[name]
+    assert (told["userName"], told["objectId"], told["rules"]) == (
+        "bob@contoso.com",
+        object_id(1),
+        "userName email",
+    )
+    text, _, _ = await read(app, job, format="jsonl", count="1")
+    assert {json.loads(line)["found"] for line in text.splitlines()} == {"confirmed", "unconfirmed"}
+    page = Page((await read(app, job))[0])
+    for said in (job["id"], run["id"], "Not yet confirmed", "What to do next", "provision this person on demand"):
+        assert said in page.text
+    for params, status in (({"format": "csv", "found": "luck"}, 400), ({"format": "pdf"}, 400)):
+        with pytest.raises(Refusal) as refusal:
+            await app.call("GET", f"linking/verifications/{job['id']}/report", **params)
+        assert refusal.value.status == status
+    with pytest.raises(Refusal) as refusal:
+        await app.call("GET", f"linking/verifications/{run['id']}/report")
+    assert refusal.value.status == 404
+
+
 async def test_the_summary_says_who_reviewed_approved_and_took_back(app: App, run: Any) -> None:
     row, other, *_ = await app.decisions(run, "link")
     for one, action in ((row, "exclude"), (other, "exclude"), (other, "leave")):
@@ -242,6 +273,7 @@ async def test_the_summary_says_who_reviewed_approved_and_took_back(app: App, ru
     assert f"localtook it back: {undo['id']}, done" in text
     reviewers = (await app.call("GET", f"linking/runs/{run['id']}/basis"))["reviewers"]
     assert [(one["who"], one["actions"]) for one in reviewers] == [("local", {"exclude": 1, "leave": 1})]
+    assert "reviewers" not in await app.call("GET", f"linking/runs/{run['id']}/basis", reviewers="false")
 
 
 def test_a_summary_names_the_person_where_one_is_known_and_a_bounded_number_of_reviewers() -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from infra.local.faults import FaultyTables
 from link_orchestrator.requests.standing import get_directory, get_settings
+from shared.admin.pages import BUCKETS_AT_ONCE
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import Credential, Settings
 from shared.scim.endpoint import Request
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import App, csv_file, make_directory, object_id
 from tests.openapi import check_answer
+from tests.shared.directory.people import create
 
 ASKED = Request("https://scimlink.example/scim/v2", "ada")
 SETTINGS = Settings(
@@ -50,7 +54,8 @@ async def test_a_directory_counts_its_accounts_by_state_where_there_are_few(
     accounts = {one["userName"]: one["id"] for one in (await app.call("GET", "accounts"))["accounts"]}
     await app.call("POST", f"accounts/{accounts['ada']}/link", {"identity": object_id(1)})
     await app.call("PATCH", f"accounts/{accounts['out']}", {"document": {"active": False}})
-    states = (await app.call("GET", "directory"))["states"]
+    assert "states" not in await app.call("GET", "directory"), "unless it is asked for"
+    states = (await app.call("GET", "directory", states="true"))["states"]
     for state, count in states.items():
         assert len((await app.call("GET", "accounts", state=state))["accounts"]) == count, state
     assert states == {
@@ -58,12 +63,34 @@ async def test_a_directory_counts_its_accounts_by_state_where_there_are_few(
         "deletedOverScim": 0,
     }  # fmt: skip
     monkeypatch.setattr("link_orchestrator.requests.standing.SCANNED", 2)
-    assert "states" not in await app.call("GET", "directory")
+    assert "states" not in await app.call("GET", "directory", states="true")
+
+
+async def test_a_directory_says_where_it_stands_at_the_same_cost_however_many_accounts_it_has(
+    sqlite_tables: SqliteTables,
+) -> None:
+    counting = FaultyTables(sqlite_tables)
+    directory = await make_directory(counting, buckets=64)
+    await directory.jobs.entries("run")  # looks once whether there are jobs without
+    costs = list[tuple[int, int]]()
+    for people in (0, 200):
+        for place in range(people):
+            await create(directory, f"p{place}@contoso.com")
+        for params in ({}, {"states": "true"}):
+            await get_directory(directory, ASKED, SETTINGS)  # each count is kept in memory for seconds
+            counting.reset()
+            asked = replace(ASKED, params=params)
+            told = json.loads((await get_directory(directory, asked, SETTINGS)).text)
+            costs.append((counting.sequential, counting.requests))
+    assert costs[0] == costs[2], "without states"
+    assert told["states"]["local"] == told["accounts"] == 200
+    assert costs[3][0] - costs[2][0] == directory.keys.buckets // BUCKETS_AT_ONCE, "one round trip for some buckets"
 
 
 async def test_settings_are_shown_as_they_are(app: App) -> None:
     told = await app.call("GET", "directory/settings")
     assert told["appRoles"] == ["admin", "scim"]
+    assert told["credentials"] == (await app.call("GET", "directory"))["credentials"]
     assert told["signIn"] == {"on": False, "application": None, "tenants": []}
     assert told["backups"] is None
 

@@ -199,6 +199,52 @@ class TestWhatItSays:
         assert told["examples"][0]["file"] == "identities"
         assert all(one["reason"] for one in told["examples"])
 
+    async def test_rows_of_every_import_are_told_until_somebody_takes_them_or_the_import_is_taken_back(
+        self, app: App
+    ) -> None:
+        lost = [{"userName": name, "email": f"{name}@contoso.com", "active": "?"} for name in ("bob", "cyd")]
+        first = await app.bring(csv_file({"userName": "ada@contoso.com"}, *lost), file="hr.csv")
+        second = await app.bring(csv_file({"userName": "dan"}, {"userName": "eve", "active": "?"}), file="it.csv")
+        await app.bring(csv_file({"userName": "fay"}))
+        told = {"accounts in it.csv": 1, "accounts in hr.csv": 2}
+        run = await app.plan(graph(1, "ada@contoso.com"))
+        warning = warned(run, "unreadRows")
+        assert (warning["count"], warning["values"]) == (3, told)
+        assert "1 row of the accounts in it.csv and 2 rows of the accounts in hr.csv" in warning["warning"]
+        assert [one["import"] for one in warning["files"]] == [second["id"], first["id"]]
+        assert (await app.call("GET", "linking/unread"))["rows"] == 3
+        await app.bring(csv_file({"userName": "bob"}), file="b.csv")
+        run = await again(app, graph(1, "ada@contoso.com"))
+        assert warned(run, "unreadRows")["values"] == {"accounts in it.csv": 1, "accounts in hr.csv": 1}
+        undo = await app.call("POST", f"accounts/imports/{second['id']}/undo")
+        await app.wait(f"accounts/undos/{undo['id']}", "done")
+        run = await again(app, graph(1, "ada@contoso.com"))
+        assert warned(run, "unreadRows")["values"] == {"accounts in hr.csv": 1}
+
+    async def test_a_row_without_a_name_is_told_until_a_file_of_the_same_name_comes(self, app: App) -> None:
+        rows = {"userName": "ada@contoso.com"}, {"userName": "", "displayName": "Bob"}
+        await app.bring(csv_file(*rows), file="hr.csv")
+        await app.bring(csv_file({"userName": "cyd"}), file="it.csv")
+        assert (await app.call("GET", "linking/unread"))["rows"] == 1
+        await app.bring(csv_file({"userName": "ada@contoso.com"}), file="hr.csv")
+        assert (await app.call("GET", "linking/unread")) == {"rows": 0, "files": []}
+
+    async def test_a_row_whose_account_is_left_as_it_is_is_no_row_that_was_not_read(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada", "protected": "yes"}))
+        job = await app.bring(csv_file({"userName": "ada", "displayName": "Ada"}))
+        assert job["counts"]["refused"] == 1
+        assert (await app.call("GET", "linking/unread"))["rows"] == 0
+
+    async def test_rows_of_an_import_of_what_was_previewed_are_told_and_taken_the_same_way(self, app: App) -> None:
+        file = csv_file({"userName": "ada"}, {"userName": "bob", "active": "?"})
+        preview = await app.call("POST", "accounts/import", file, "text/csv", preview="true")
+        await app.wait(f"accounts/previews/{preview['id']}", "done")
+        job = await app.call("POST", f"accounts/previews/{preview['id']}/import")
+        await app.wait(f"accounts/imports/{job['id']}", "done")
+        assert [one["import"] for one in (await app.call("GET", "linking/unread"))["files"]] == [job["id"]]
+        await app.bring(csv_file({"userName": "bob"}))
+        assert (await app.call("GET", "linking/unread"))["rows"] == 0
+
     async def test_what_an_undo_of_an_import_refuses_is_no_row_that_was_not_read(self, app: App) -> None:
         job = await app.bring(csv_file({"userName": "ada@contoso.com"}))
         ada = await app.account("ada@contoso.com")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from infra.local.faults import FaultyTables
+from shared.admin import pages
+from shared.admin.accounts import find_accounts
+from shared.directory.directory import Directory
 from shared.directory.keys import GROUPS, Key
 from shared.directory.records.bulk import create_many
 from shared.directory.records.model import Account
+from shared.scim.endpoint import Request
 from shared.tables.access import write
 from shared.tables.port import Upsert
 from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.running import App, Refusal, csv_file, object_id, serving
-from tests.shared.directory.people import BY, person, small
+from tests.shared.directory.people import BY, create, person, small
 
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
@@ -90,6 +95,53 @@ async def test_who_shares_a_value_is_listed_a_page_at_a_time(tmp_path: Path, cou
             assert sorted(one["userName"] for one in listed) == found, asked
 
 
+@pytest.mark.parametrize("count", [1, 2, 100])
+async def test_accounts_are_listed_by_how_a_user_name_or_an_address_begins(tmp_path: Path, count: int) -> None:
+    rows = [
+        {"userName": "Ada@contoso.com", "email": "lovelace@contoso.com", "displayName": "Zoe"},
+        {"userName": "adam", "email": ""},
+        {"userName": "bob", "email": "ada.b@contoso.com"},
+    ]
+    async with serving(tmp_path) as app:
+        await app.bring(csv_file(*rows))
+        for begins, found in {
+            "ADA": ["Ada@contoso.com", "adam", "bob"],
+            "ada@": ["Ada@contoso.com"],
+            "love": ["Ada@contoso.com"],
+            "zoe": [],
+            "da": [],
+        }.items():
+            listed = await app.pages("accounts", "accounts", count, begins=begins)
+            assert sorted(one["userName"] for one in listed) == found, begins
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+async def test_a_page_looks_at_a_bounded_number_of_accounts_and_goes_on_behind_them(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, side_by_side: bool
+) -> None:
+    """Small buckets are read side by side, a large one as far as it is needed."""
+    monkeypatch.setattr(pages, "SCANNED", 7)
+    monkeypatch.setattr(pages, "MAX_PAGE", 1_000 if side_by_side else 1)
+    directory = await people_in(sqlite_tables, 8, [f"p{number:02}" for number in range(40)])
+    for begins, wanted in (("p", 40), ("p1", 10), ("x", 0)):
+        found, cursor = list[str](), ""
+        for _ in range(20):
+            request = Request("https://scimlink.example", BY, params={"begins": begins, "cursor": cursor, "count": "3"})
+            page = json.loads((await find_accounts(directory, request)).text)
+            found += [one["userName"] for one in page["accounts"]]
+            if not (cursor := page.get("cursor", "")):
+                break
+        assert sorted(found) == sorted({*found})
+        assert len(found) == wanted
+
+
+async def people_in(tables: SqliteTables, buckets: int, names: list[str]) -> Directory:
+    directory = await small(tables, buckets=buckets)
+    for name in names:
+        await create(directory, name)
+    return directory
+
+
 async def test_a_page_of_who_shares_a_value_or_of_an_accounts_groups_costs_a_page(sqlite_tables: SqliteTables) -> None:
     """However many share it: the others are not read."""
     counting, costs = FaultyTables(sqlite_tables), list[tuple[int, int]]()
@@ -116,6 +168,9 @@ async def test_a_page_of_who_shares_a_value_or_of_an_accounts_groups_costs_a_pag
         ("accounts", {"state": "nonsense"}, 400),
         ("accounts", {"cursor": "x"}, 400),
         ("accounts", {"count": "0"}, 400),
+        ("accounts", {"cursor": "x", "begins": "x"}, 400),
+        ("accounts", {"begins": "x", "state": "local"}, 400),
+        ("accounts", {"begins": "x", "email": "x"}, 400),
         ("groups", {"state": "protected"}, 400),
         ("groups", {"cursor": "ff"}, 400),
         ("groups", {"cursor": "ff", "displayName": "x"}, 400),

@@ -18,7 +18,7 @@ import pytest
 from shared.tables import sqlite
 from shared.tables.access import read_range
 from shared.tables.port import ANY, Delete, Insert, LimitExceeded, Merge, Replace, Unavailable, Upsert, VersionConflict
-from shared.tables.sqlite import PAGE_BYTES, SqliteTables
+from shared.tables.sqlite import GROUPS_AHEAD, PAGE_BYTES, SqliteTables
 from tests.waiting import PATIENCE
 
 COMMITTER = """
@@ -370,6 +370,16 @@ async def test_a_commit_ahead_does_not_wait_for_the_disk_and_the_next_commit_doe
         synced_tables.commit_ahead("p", [Upsert("b", {})]), synced_tables.commit("p", [Upsert("c", {})])
     )
     assert writer.execute("PRAGMA synchronous").fetchone()[0] == full, "of a group one waits for the disk"
+
+
+async def test_among_many_commits_ahead_some_wait_for_the_disk_so_that_the_log_is_emptied(
+    synced_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[bool] = []
+    monkeypatch.setattr(synced_tables._file, "_sync_next", waited.append)
+    for number in range(2 * (GROUPS_AHEAD + 1)):
+        await synced_tables.commit_ahead("p", [Upsert(f"{number}", {})])
+    assert waited == 2 * [*(GROUPS_AHEAD * [False]), True]
 
 
 async def test_whatever_a_power_cut_takes_no_commit_lasts_without_those_ahead_of_it(

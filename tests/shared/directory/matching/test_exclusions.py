@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.directory.matching.accounts import DecisionKind, decide
 from shared.directory.matching.exclusions import matches_pattern
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.policy import Policy, read_asked
@@ -43,6 +44,25 @@ def person(upn: str = "jane@contoso.com", **more: Any) -> Identity:
 def test_an_entry_takes_whom_it_says_and_is_named_in_the_count(entry: Any, one: Identity, label: str) -> None:
     assert excluded(entry).exclusion_of(one) == label
     assert Policy.from_json(excluded(entry).to_json()) == excluded(entry)
+
+
+@pytest.mark.parametrize(
+    ("entry", "one", "named"),
+    [
+        ({"pattern": "SVC-*"}, person("svc-backup@contoso.com"), 'by the entry "pattern svc-*"'),
+        ({"domain": "Partner.example"}, person("jane@PARTNER.example"), 'by the entry "domain partner.example"'),
+        ({"type": "guest"}, person(user_type="Guest"), 'by the entry "type guest"'),
+        ("JANE@contoso.com", person(), "by its user principal name"),
+        (person().object_id, person(), "by its object id"),
+    ],
+)
+def test_the_reason_of_who_is_excluded_names_the_entry(entry: Any, one: Identity, named: str) -> None:
+    decision = decide(one, [], excluded(entry))
+    assert (decision.kind, decision.reason) == (
+        DecisionKind.EXCLUDED,
+        f"The policy excludes this identity from linking, {named}.",
+    )
+    assert excluded({"type": "disabled"}).exclusion_in_words(one) == ""
 
 
 @pytest.mark.parametrize(
@@ -103,6 +123,12 @@ def test_accounts_are_set_aside_by_id_name_and_pattern() -> None:
     assert Policy.from_json(policy.to_json()) == policy
     taken = [("id1", "x"), ("id2", "BOB"), ("id3", "jane@Partner.example")]
     assert all(policy.sets_aside(*one) for one in taken)
+    assert [policy.set_aside_in_words(*one) for one in taken] == [
+        "by its id",
+        "by its userName",
+        'by the entry "*@partner.example"',
+    ]
+    assert policy.set_aside_in_words("id4", "bobby") == ""
     assert not policy.sets_aside("id4", "bobby")
     assert not Policy().sets_aside("id1", "bob")
 

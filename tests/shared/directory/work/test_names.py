@@ -7,11 +7,13 @@ from collections.abc import Iterable
 
 import pytest
 
+from infra.local.faults import Crash, Fault, FaultyTables, script
 from shared import turns
 from shared.directory.directory import Directories, Directory
 from shared.directory.work import names
 from shared.directory.work.plan import PlanRow
 from shared.tables.port import Tables
+from shared.tables.sqlite import SqliteTables
 
 WRITERS = 4
 
@@ -31,15 +33,19 @@ async def write(directory: Directory, people: Iterable[str]) -> dict[str, list[s
     return {row.subject: sorted(names.names_of(row.shown)) for at, (_, row) in enumerate(written) if at % WRITERS}
 
 
+@pytest.mark.parametrize("merges", [0, 1, 2])
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_search_finds_what_looking_at_all_names_finds(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch, seed: int
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, seed: int, merges: int
 ) -> None:
     chance = random.Random(seed)
-    monkeypatch.setattr(names, "CHUNK", chance.choice((2, 3, 7)))
+    for name, values in (("CHUNK", (2, 3, 7)), ("CHUNKS_AT_ONCE", (1, 2, 5, 99)), ("FIRSTS_A_ROW", (1, 4, 99))):
+        monkeypatch.setattr(names, name, chance.choice(values))
     monkeypatch.setattr(names, "_AT_ONCE", 5)
     directory = await Directories(tables, buckets=4).open("main")
     held = await write(directory, ("".join(chance.choices("ab ", k=chance.randint(1, 5))) for _ in range(60)))
+    for _ in range(merges):
+        await directory.plan_names("run").merge()
     for begins, also in (("a", ()), ("ba", ("a", "aab", "ba")), ("zz", ("b", "b", "bab")), ("b", ())):
         found, cursor = list[PlanRow](), ""
         while True:
@@ -71,3 +77,36 @@ async def test_names_are_written_in_turns(tables: Tables, monkeypatch: pytest.Mo
     monkeypatch.setattr(turns, "next_turn", next_turn)
     await directory.plan_names("run").write("decide", people)
     assert given > len(people)
+
+
+async def test_a_search_in_merged_names_reads_as_little_however_many_wrote_them(sqlite_tables: SqliteTables) -> None:
+    counting = FaultyTables(sqlite_tables)
+    directory = await Directories(counting, buckets=4).open("main")
+    for writer in range(40):
+        people = [person(writer * 20 + number, f"{'abcdefghij'[number % 10]}{writer}") for number in range(20)]
+        await directory.plan("run").write(0, people)
+        await directory.plan_names("run").write(f"w{writer:02}", [(0, one) for one in people])
+    await directory.plan_names("run").merge()
+    counting.reset()
+    found, more = await directory.plan_names("run").find("a1", "", 50)
+    assert len(found) == 22
+    assert more is None
+    assert counting.sequential == 3, "by which names chunks begin, the chunks, and the rows"
+    assert counting.requests - len(found) <= 3
+
+
+@pytest.mark.parametrize("crash", range(1, 9))
+async def test_a_merge_that_broke_off_changes_no_search_and_is_done_again(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, crash: int
+) -> None:
+    for name in ("CHUNK", "CHUNKS_AT_ONCE", "FIRSTS_A_ROW"):
+        monkeypatch.setattr(names, name, 3)
+    directory = await Directories(sqlite_tables, buckets=4).open("main")
+    await write(directory, (f"ada {number:02}" for number in range(20)))
+    wanted, _ = await directory.plan_names("run").find("ada", "", 2)
+    faulty = FaultyTables(sqlite_tables, script({crash: Fault.CRASH_BEFORE}))
+    with pytest.raises(Crash):
+        await names.PlanNames(faulty, directory.keys, "run").merge()
+    for _ in range(2):
+        assert (await directory.plan_names("run").find("ada", "", 2))[0] == wanted
+        await directory.plan_names("run").merge()

@@ -6,6 +6,7 @@ import pytest
 
 from infra.local.faults import Call, FaultyTables
 from shared.directory.directory import Directory
+from shared.directory.errors import Busy
 from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LINK, Review
 from shared.tables.sqlite import SqliteTables
@@ -60,3 +61,26 @@ async def test_reviews_that_are_too_large_for_one_transaction_are_all_stored(sql
     assert [review and review["account"] for review in found] == [row.subject for row in rows]
     total = await reviews.total()
     assert (total["review.links"], total["review.link"]) == (48, 48)
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+async def test_a_refusal_says_whether_some_of_the_reviews_are_stored(sqlite_tables: SqliteTables, gone: int) -> None:
+    """Reviews of several buckets are stored side by side, and one of them may be refused."""
+    directory = await small(sqlite_tables, buckets=2)
+    plan = directory.plan(RUN)
+    for bucket in range(2):
+        await plan.write(bucket, [PlanRow("review", str(bucket), {})])
+    rows, _ = await plan.page("review", "", 2)
+    for row in rows[:gone]:
+        await plan.remove(int(row.id[:2], 16), [row.id[2:]])
+
+    async def planned() -> None: ...
+
+    reviews = directory.reviews(RUN, planned)
+    half_done = None
+    try:
+        await reviews.record([(row, Review(LINK, "somebody", "now", row.subject)) for row in rows])
+    except Busy as refusal:
+        half_done = refusal.half_done
+    assert half_done is (None, True, False)[gone]
+    assert (await reviews.total())["review.link"] == 2 - gone

@@ -1,0 +1,87 @@
+"""What the pages of a job about a run have in common: a verification or an undo, how far it is, and a page of its rows.
+
+The last such job is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from link_orchestrator.portal.page import Asked, Outcome, SeeOther
+from link_orchestrator.portal.pages.of_run import Document, Progress, Run
+from link_orchestrator.words import Bar, Bars
+
+ROWS: Final = 50
+"""Rows on a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfJob:
+    """A job about a run, and a page of its rows."""
+
+    run: Run
+    job: Document | None
+    known: Bars
+    chosen: str = ""
+    rows: Sequence[Document] = ()
+    cursor: str = ""
+    at_first: bool = True
+    keep: str = "nothing"
+    """What an undo that is asked for keeps: nothing, or attributes."""
+    preview: Document | None = None
+    """What that undo would come to, where somebody looks at it."""
+
+    @property
+    def busy(self) -> bool:
+        return self.job is not None and "ended" not in self.job
+
+    @property
+    def progress(self) -> Progress:
+        return Progress.of_job(self.job or {}, datetime.now(UTC))
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        found: Mapping[str, int] = (self.job or {}).get("counts", {})
+        return found
+
+    @property
+    def outcomes(self) -> Sequence[tuple[str, Bar, int]]:
+        return [(name, bar, self.counts[name]) for name, bar in self.known.items() if self.counts.get(name)]
+
+    @property
+    def by(self) -> str:
+        """Who started the job."""
+        job = self.job or {}
+        return str(job.get("persons", {}).get("started") or job.get("startedBy", ""))
+
+    @property
+    def inactive(self) -> int:
+        """Accounts that the undo left inactive, and another one may switch on."""
+        return self.counts.get("undoneInactive", 0)
+
+
+async def read(asked: Asked, kind: str, rows: str, filter_by: str, known: Bars) -> OfJob:
+    """Return the last job of a kind about the run of the page, with the rows that the query asks for."""
+    run = await Run.read(asked)
+    job = await asked.api.find(f"linking/runs/{{id}}/{kind}", id=run.id)
+    if job and "ended" not in job:
+        job = await asked.api.get(f"{rows}/{{id}}", id=job["id"])  # with its progress
+    if not job or "ended" not in job:
+        return OfJob(run, job, known)
+    chosen, cursor = asked.query.get(filter_by, ""), asked.query.get("cursor", "")
+    if chosen not in known:
+        chosen = next((name for name in known if job["counts"].get(name)), "")
+    page = await asked.api.get(
+        f"{rows}/{{id}}/rows", id=job["id"], cursor=cursor, count=str(ROWS), **{filter_by: chosen}
+    )
+    return OfJob(run, job, known, chosen, page["rows"], page.get("cursor", ""), not cursor)
+
+
+async def cancel(asked: Asked, kind: str, path: str, back: str) -> Outcome:
+    """Stop the job of a kind that is under way, by its path, and go back to the page of the run."""
+    job = await asked.api.get(f"linking/runs/{{id}}/{kind}", id=asked.path["id"])
+    await asked.api.post(path, id=job["id"])
+    return SeeOther(f"runs/{asked.path['id']}/{back}", "cancelled")
