@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from shared.directory.errors import Refused
-from shared.directory.keys import fold
+from shared.directory.keys import same_letters
 from shared.directory.records.model import Group, Status
 
 
@@ -20,7 +20,7 @@ def authorise(before: Group, document: Mapping[str, Any]) -> Group:
     after = before.with_document(document)
     # A group that an earlier version linked may have none, and gets one once.
     linked_to = before.external_id if before.status is Status.CLAIMED else None
-    if linked_to and fold(after.external_id or "") != fold(linked_to):
+    if linked_to and not same_letters(after.external_id or "", linked_to):
         raise Refused(
             "externalId: this group is linked to another group of the identity provider; map objectId to externalId "
             "in the provisioning attribute mapping, or release the group here (POST /groups/{id}/release)"

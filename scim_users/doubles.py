@@ -6,7 +6,9 @@ it wrongly and for good, since Entra keeps the id that it was given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from itertools import chain
 from typing import Final
 
 from shared.directory.directory import Directory
@@ -16,12 +18,16 @@ from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.authority import CREATABLE, NOT_CREATED
 from shared.directory.matching.match_keys import MOST_SHARED, is_filler
 from shared.directory.matching.policy import Policy
-from shared.directory.object_ids import compared_id
+from shared.directory.object_ids import compared_id, read_object_id
 from shared.directory.records.model import Account, Status
 from shared.tables.access import together
 
-MOST_READ: Final = 32
-"""Accounts that are read of those to which one value leads: an import may have given an address to all of them."""
+FIRST_READ: Final = 32
+"""Accounts that are read at once of those to which one value leads: mostly one that is managed here is among them."""
+READ_ON: Final = 64
+"""Accounts that are read at a time beyond."""
+MOST_READ: Final = 500
+"""Accounts that are read in all: where more have a value, nobody can tell at a bearable cost whose it is."""
 
 _ATTRIBUTES: Final = {
     "objectId": "externalId",
@@ -35,6 +41,14 @@ _MAY_BE_THE_SAME: Final = (
     "an account that is managed here has it too, and may be the same person's: settle the pair in a linking run, "
     "or set createBesideMatches in the directory's policy"
 )
+
+_TOO_MANY: Final = (
+    f"more than {MOST_READ} accounts have it, too many to see whether one of them is managed here and the same "
+    "person's: leave it out of the provisioning attribute mapping, or set createBesideMatches in the directory's policy"
+)
+
+Carriers = Sequence[tuple[Key, Account]]
+"""Keys, each with an account that carries it."""
 
 
 async def refuse_left_open(directory: Directory, new: Account, former: Account | None = None) -> None:
@@ -75,7 +89,7 @@ async def refuse_second_account(directory: Directory, new: Account, former: Acco
     The account that an identity had when SCIM deleted it stands in the way whatever the policy says: it gets that back.
     Of an account that is there, what it has beyond its `former` state counts alone.
     """
-    policy = await directory.policies.get()
+    policy, identity = await directory.policies.get(), _identity_of(new)
     beside = _may_be_beside(new, policy)
     known = _keys_of(former, policy) if former else ()
     keys = [
@@ -83,13 +97,17 @@ async def refuse_second_account(directory: Directory, new: Account, former: Acco
         for key in _keys_of(new, policy)
         if key not in known and (not beside or key.kind in ("objectId", "externalId"))
     ]
-    for key, account in await _carriers(directory, new, keys) if keys else ():
-        if account.link and key.kind == "externalId" and compared_id(account.link.identity) == _identity_of(new):
-            raise MayBeTheSame("externalId", account.id, found=account)
-        if account.status is not Status.LOCAL or (beside and not account.retired):
-            continue
-        if account.retired or not await _is_creatable(directory, new):
-            raise MayBeTheSame(_attribute(new, key), account.id, _MAY_BE_THE_SAME, found=account)
+    if not keys:
+        return
+    async with aclosing(_carriers(directory, new, keys)) as pages:
+        async for page in pages:
+            for key, account in page:
+                if account.link and key.kind == "externalId" and compared_id(account.link.identity) == identity:
+                    raise MayBeTheSame("externalId", account.id, found=account)
+                if account.status is not Status.LOCAL or (beside and not account.retired):
+                    continue
+                if account.retired or not await _is_creatable(directory, new):
+                    raise MayBeTheSame(_attribute(new, key), account.id, _MAY_BE_THE_SAME, found=account)
 
 
 def _keys_of(new: Account, policy: Policy) -> list[Key]:
@@ -127,8 +145,13 @@ async def find_others(directory: Directory, new: Account, account_id: str) -> li
         names.append(Key("identity", new.external_id))
     named = await together(*(directory.accounts.list_by(name) for name in names))
     found = [account for accounts in named for account in accounts]
-    found += [account for _, account in await _carriers(directory, new, shared_keys(new))]
-    return sorted({account.id for account in found} - {account_id, new.id})
+    others = {account.id for account in found}
+    async with aclosing(_carriers(directory, new, shared_keys(new))) as pages:
+        async for page in pages:
+            others = {*others, *(account.id for _, account in page)} - {account_id, new.id}
+            if others:
+                break
+    return sorted(others)
 
 
 def _identity_of(new: Account) -> str:
@@ -138,44 +161,63 @@ def _identity_of(new: Account) -> str:
 
 async def _is_about(directory: Directory, run: str, account: Account) -> bool:
     """Tell whether the conflict of an account's identity in a run's plan is about that account."""
-    home = directory.keys.bucket(account.id)
-    row = await directory.plan(run).find_about(_identity_of(account), [DecisionKind.CONFLICT], [home])
+    object_id, home = read_object_id(account.external_id or ""), directory.keys.bucket(account.id)
+    if object_id is None:  # it only looks like one
+        return False
+    row = await directory.plan(run).find_about(object_id, [DecisionKind.CONFLICT], [home])
     return row is not None and row.shown.get("account", {}).get("id") == account.id
 
 
 def _may_be_beside(new: Account, policy: Policy) -> bool:
-    return policy.create_beside_matches or policy.lets_create(_identity_of(new), new.user_name)
+    return policy.create_beside_matches or policy.lets_create(new.external_id or "", new.user_name)
 
 
 async def _is_creatable(directory: Directory, new: Account) -> bool:
     """Tell whether an exclusion that a plan knew says that the identity is created beside what it matches."""
-    found = await directory.left_open.find(_identity_of(new)) if new.external_id else None
+    object_id = read_object_id(new.external_id or "")
+    found = await directory.left_open.find(object_id) if object_id else None
     return found is not None and found[1] == CREATABLE
 
 
-async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> list[tuple[Key, Account]]:
-    """Return the accounts that carry keys, in order of the keys; of a number that many carry, none."""
+async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> AsyncGenerator[Carriers]:
+    """Yield the accounts that carry keys: the first of each, in order of the keys, and then, a page at a time, others.
+
+    Of a number that many carry, none. Raises MayBeTheSame where a value leads to more than MOST_READ.
+    """
     claims = directory.accounts.claims
     # An account whose userName is the e-mail has no pointer from it. With the new userName the create collides anyway.
     emails = [key for key in keys if key.kind == "email" and key.value != fold(new.user_name)]
+    calls = [claims.pointed_many(keys, FIRST_READ + 1), *([_named(directory, emails)] if emails else [])]
+    found = list(chain(*await together(*calls)))
+    led = [(key, ids) for key, ids in zip([*keys, *emails], found, strict=True) if not _is_shared(key, ids, FIRST_READ)]
+    carried = await _carrying(directory, new, [(key, i) for key, ids in led for i in ids])
+    shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_SHARED)}
+    yield [(key, account) for key, account in carried if key not in shared]
+    for key, ids in led:
+        read, last = len(ids), ids[-1] if ids else ""
+        while read > FIRST_READ and (more := await claims.pointed(key, READ_ON, last)):
+            yield await _carrying(directory, new, [(key, i) for i in more])
+            read, last = read + len(more), more[-1]
+            if read > MOST_READ:
+                raise MayBeTheSame(_attribute(new, key), "", _TOO_MANY)
 
-    async def named() -> list[str]:
-        return [i or "" for i in await claims.claimed_many([Key("userName", email.value) for email in emails])]
 
-    pointed = [claims.pointed(key, MOST_READ + 1) for key in keys]  # one more shows that many have it
-    found = await together(*pointed, *([named()] if emails else []))
-    led = [(key, i) for key, ids in zip(keys, found, strict=False) if not _is_shared(key, ids, MOST_READ) for i in ids]
-    led += zip(emails, found[-1], strict=True) if emails else ()
+async def _named(directory: Directory, emails: Sequence[Key]) -> list[list[str]]:
+    """Return, for each e-mail address, the id to which it leads as a userName, if any."""
+    names = [Key("userName", email.value) for email in emails]
+    return [[i] if i else [] for i in await directory.accounts.claims.claimed_many(names)]
+
+
+async def _carrying(directory: Directory, new: Account, led: Iterable[tuple[Key, str]]) -> Carriers:
+    """Return, of keys and the ids to which they lead, the accounts that carry them; the new one is none of them."""
     # Its own pointers may be there by now: it is being announced.
-    others = [(key, i) for key, i in led if i not in ("", new.id)]
+    others = [(key, i) for key, i in led if i != new.id]
     accounts = await directory.accounts.find_many([i for _, i in others])
-    carried = [
+    return [
         (key, account)
         for (key, _), account in zip(others, accounts, strict=True)
         if account and key in account.found_by()
     ]
-    shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_SHARED)}
-    return [(key, account) for key, account in carried if key not in shared]
 
 
 def _is_shared(key: Key, carriers: Sequence[object], most: int) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal, TypeVar
 
-from shared.tables.port import MAX_PAGE, Operation, Page, Row, Tables, Throttled, Unavailable
+from shared.tables.port import MAX_PAGE, Operation, Page, Row, Span, Tables, Throttled, Unavailable
 
 T = TypeVar("T")
 
@@ -150,6 +150,10 @@ class FaultyTables(Tables):
             )
 
         return await self._run(Call("query", partition, (low,) if high is None else (low, high)), run)
+
+    async def query_many(self, spans: Sequence[Span], *, top: int = MAX_PAGE) -> list[Page]:
+        """Return the first page of each range (see port.Tables): each a call with faults of its own."""
+        return await asyncio.gather(*(self.query(*span, top=top) for span in spans))
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations (see port.Tables), unless a fault strikes."""

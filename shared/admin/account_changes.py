@@ -15,7 +15,7 @@ from shared.admin.accounts import answer
 from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, Managed, Refused
-from shared.directory.keys import APPLICATION_ID, fold
+from shared.directory.keys import APPLICATION_ID, same_letters
 from shared.directory.matching.authority import EXCLUSIONS
 from shared.directory.matching.policy import Policy
 from shared.directory.object_ids import NO_OBJECT_ID, read_object_id
@@ -180,7 +180,7 @@ def released(account: Account, *, keep_evidence: bool) -> Account:
 
 def linked(account: Account, asked: LinkRequest, by: str, at: str) -> Account:
     """Return the account linked to an identity, unconfirmed until provisioning comes through the stamped externalId."""
-    if account.link and fold(account.link.identity) == fold(asked.identity):
+    if account.link and same_letters(account.link.identity, asked.identity):
         return account
     if account.protected:
         raise Refused("protected: a protected account is never linked; lift the protection first")

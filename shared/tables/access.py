@@ -17,6 +17,7 @@ from shared.tables.port import (
     Operation,
     Page,
     Row,
+    Span,
     Tables,
     TransactionTooLarge,
     VersionConflict,
@@ -71,6 +72,15 @@ async def read_range(
         if continuation is None:
             break
     return rows
+
+
+async def read_ranges(tables: Tables, spans: Sequence[Span], *, top: int) -> list[Sequence[Row]]:
+    """Return the first `top` rows of each range, at most a page; mostly one round trip brings all of them."""
+    pages = await tables.query_many(spans, top=top)
+    return [
+        page.rows if page.continuation is None or len(page.rows) == top else await read_range(tables, *span, top=top)
+        for span, page in zip(spans, pages, strict=True)
+    ]
 
 
 async def scan_pages(

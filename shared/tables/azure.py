@@ -49,6 +49,7 @@ from shared.tables.port import (
     Page,
     Replace,
     Row,
+    Span,
     Throttled,
     TransactionTooLarge,
     Unavailable,
@@ -184,6 +185,10 @@ class AzureTables:
             return Page(rows, json.dumps([after["PartitionKey"], after["RowKey"]]) if after else None)
 
         return await self._run(partition, one_page)
+
+    async def query_many(self, spans: Sequence[Span], *, top: int = MAX_PAGE) -> list[Page]:
+        """Return the first page of each range (see port.Tables)."""
+        return await in_waves(self.query(*span, top=top) for span in spans)
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations, all or none (see port.Tables). One operation is sent as a plain request."""

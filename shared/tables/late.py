@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from shared.tables.port import MAX_PAGE, Operation, Page, Row, Tables
+from shared.tables.port import MAX_PAGE, Operation, Page, Row, Span, Tables
 
 
 class LateTables:
@@ -42,6 +42,10 @@ class LateTables:
     ) -> Page:
         """Return rows in order of key."""
         return await self._tables.query(partition, low, high, select=select, top=top, continuation=continuation)
+
+    async def query_many(self, spans: Sequence[Span], *, top: int = MAX_PAGE) -> list[Page]:
+        """Return the first page of each range."""
+        return await self._tables.query_many(spans, top=top)
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply the operations, all or none."""

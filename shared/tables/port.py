@@ -160,6 +160,10 @@ class Page:
     continuation: str | None = None
 
 
+Span = tuple[str, str, str]
+"""A range of one partition: the partition, its lowest key, and the first key behind it."""
+
+
 class Tables(Protocol):
     """Partitions of rows. Keys and columns are the caller's; order is by UTF-16 code units of the key."""
 
@@ -185,6 +189,9 @@ class Tables(Protocol):
 
         `continuation` is that of the page before, of a query with the same bounds; a later process may go on from it.
         """
+
+    async def query_many(self, spans: Sequence[Span], *, top: int = MAX_PAGE) -> list[Page]:
+        """Return the first page of each range, as query() does: a query for each, all under way at once."""
 
     async def commit(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply 1 to 100 operations to one partition, all or none; no key may occur twice.

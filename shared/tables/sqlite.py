@@ -34,6 +34,7 @@ from shared.tables.port import (
     Page,
     Replace,
     Row,
+    Span,
     Unavailable,
     Upsert,
     Value,
@@ -43,7 +44,7 @@ from shared.tables.port import (
     check_page,
 )
 from shared.tables.sqlite_precedence import Precedence
-from shared.tables.sqlite_proof import DAMAGED, Form, Read, place_sum, prove, prove_around
+from shared.tables.sqlite_proof import DAMAGED, Form, Read, are_empty, place_sum, prove, prove_around
 from shared.tables.sqlite_rows import Etags, encoded, key_text, present, stored_columns, stored_key
 from shared.turns import Turns, next_turn
 
@@ -118,8 +119,11 @@ _STATEMENTS = {
     "next": "SELECT ifnull(max(id), 0) + 1 FROM TABLE_NAME_large",
     "keep": "INSERT INTO TABLE_NAME_large (id, columns) VALUES (?, ?)",
     "around": sqlite_proof.AROUND,
+    "around_each": sqlite_proof.AROUND_EACH,
 }
 
+
+_NOTHING = Page((), None)
 
 Values = tuple[str | bytes | int, ...] | Mapping[str, bytes]
 """Values of a statement, in order or by name."""
@@ -220,6 +224,20 @@ class SqliteTables:
             for row, columns in zip(found, parsed, strict=True)
         ]
         return Page(rows, after)
+
+    async def query_many(self, spans: Sequence[Span], *, top: int = MAX_PAGE) -> list[Page]:
+        """Return the first page of each range (see port.Tables). One statement tells which ranges are empty."""
+        check_page(top)
+        for partition, *_ in spans:
+            check_key(partition)
+        ranges = [(stored_key(partition), stored_key(low), stored_key(high)) for partition, low, high in spans]
+        turns, pages = Turns(), list[Page]()
+        for span, is_empty in zip(
+            spans, are_empty(self._file.read, self._statements["around_each"], ranges), strict=True
+        ):
+            pages.append(_NOTHING if is_empty else await self.query(*span, top=top))
+            await turns.step()
+        return pages
 
     def _query(
         self, verb: str, path: Sequence[str], bounds: tuple[bytes, ...], most: int, form: Form

@@ -58,19 +58,28 @@ def _next(inside: str, outside: str, beyond: str) -> str:
 
 
 _UP, _DOWN = "ORDER BY partition, key", "ORDER BY partition DESC, key DESC"
-_BEFORE = _next(
-    "partition = :n1 AND key < low ORDER BY key DESC",
-    f"partition < :n1 {_DOWN}",
-    f"(partition, key) < (:n1, low) {_DOWN}",
-)
-_BEHIND = _next(
-    "partition = :n1 AND key >= high ORDER BY key",
-    f"partition > :n1 {_UP}",
-    f"(partition, key) >= (:n1, high) {_UP}",
-)
-AROUND = f"SELECT {_BEFORE}, {_BEHIND} FROM (GAPS)"  # noqa: S608 - the same
-"""The rows before and behind each gap in the partition :n1, as their place with the etag behind it; NULL where there is
-none."""
+
+
+def _neighbours(home: str) -> str:
+    """Return the rows before and behind a gap in the partition `home`."""
+    before = _next(
+        f"partition = {home} AND key < low ORDER BY key DESC",
+        f"partition < {home} {_DOWN}",
+        f"(partition, key) < ({home}, low) {_DOWN}",
+    )
+    behind = _next(
+        f"partition = {home} AND key >= high ORDER BY key",
+        f"partition > {home} {_UP}",
+        f"(partition, key) >= ({home}, high) {_UP}",
+    )
+    return f"{before}, {behind}"
+
+
+AROUND = f"SELECT {_neighbours(':home')} FROM (GAPS)"  # noqa: S608 - the same
+"""The rows before and behind each gap in the partition :home, as their place with the etag behind it; NULL where there
+is none."""
+AROUND_EACH = f"SELECT number, {_neighbours('home')} FROM (GAPS)"  # noqa: S608 - the same
+"""The same of gaps in partitions of their own, behind the number of each."""
 
 
 def place_sum(partition: bytes, key: bytes) -> int:
@@ -93,12 +102,29 @@ def prove(partition: bytes, rows: Sequence[tuple[Any, ...]], form: Form = "") ->
 def prove_around(read: Read, around: str, partition: bytes, *gaps: Gap) -> None:
     """Raise Damaged if a row may be missing in one of these gaps; one statement, AROUND, looks around all."""
     if gaps:
-        values = {"n1": partition}
+        values = {"home": partition}
         for number, (low, high) in enumerate(gaps):
             values[f"low{number}"], values[f"high{number}"] = low, high
         for neighbours in read(_for_gaps(around, len(gaps)), values):
-            if not all(row is None or _is_in_place(row) for row in neighbours):
-                raise Damaged(DAMAGED)
+            for row in neighbours:
+                _place_of(row)
+
+
+def are_empty(read: Read, around_each: str, ranges: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
+    """Tell which ranges have no row for sure, each a partition, its lowest key and the first key behind it.
+
+    One statement, AROUND_EACH, looks. It proves as much as a search and prove_around() do; what is in the others, a
+    search tells. Raises Damaged.
+    """
+    empty, values = [False] * len(ranges), dict[str, bytes]()
+    for number, (home, low, _) in enumerate(ranges):
+        values[f"home{number}"], values[f"low{number}"] = home, low
+    for number, before, behind in read(_for_ranges(around_each, len(ranges)), values) if ranges else ():
+        _place_of(before)
+        place, (home, _, high) = _place_of(behind), ranges[number]
+        # The place of a row in another partition may begin as this partition does.
+        empty[number] = place is None or not place.startswith(home) or place[len(home) :] >= high
+    return empty
 
 
 @cache
@@ -106,6 +132,13 @@ def _for_gaps(statement: str, count: int) -> str:
     """Return the statement for so many gaps."""
     rest = "".join(f" UNION ALL SELECT :low{number}, :high{number}" for number in range(1, count))
     return statement.replace("GAPS", f"SELECT :low0 AS low, :high0 AS high{rest}")
+
+
+@cache
+def _for_ranges(statement: str, count: int) -> str:
+    """Return the statement for the gaps before so many ranges."""
+    each = (f"SELECT {n} AS number, :home{n} AS home, :low{n} AS low, :low{n} AS high" for n in range(count))
+    return statement.replace("GAPS", " UNION ALL ".join(each))
 
 
 def are_in_place(rows: Iterable[tuple[bytes, bytes, str]]) -> bool:
@@ -151,10 +184,15 @@ def _is_whole(row: tuple[Any, ...], start: int, form: Form) -> bool:
         return isinstance(key, bytes) and isinstance(etag, str) and _UNPROVEN.fullmatch(etag) is not None
 
 
-def _is_in_place(row: bytes) -> bool:
-    """Tell whether a place is proved by the etag behind it, or that is of an earlier version."""
+def _place_of(row: bytes | None) -> bytes | None:
+    """Return a place, which the etag behind it proves, unless that is of an earlier version. Raises Damaged."""
+    if row is None:
+        return None
     place, mark, rest = row.rpartition(b'W/"')
     try:
-        return int(rest[-17:-1], 16) >> 32 == crc32(place)
+        proved = int(rest[-17:-1], 16) >> 32 == crc32(place)
     except ValueError:
-        return _UNPROVEN.fullmatch((mark + rest).decode("latin-1")) is not None
+        proved = _UNPROVEN.fullmatch((mark + rest).decode("latin-1")) is not None
+    if not proved:
+        raise Damaged(DAMAGED)
+    return place

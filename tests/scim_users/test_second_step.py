@@ -11,7 +11,7 @@ import pytest
 
 from scim_users import doubles
 from shared.directory.records.accounts import Accounts
-from shared.directory.records.model import ENTERPRISE, Account
+from shared.directory.records.model import ENTERPRISE, Account, Status
 from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, graph, object_id, serving
 from tests.scim_users.conftest import Answer, Server
@@ -112,11 +112,52 @@ async def test_a_change_that_adds_no_such_value_reads_nothing_more(
     assert (await write(server, "PATCH", new, {"title": "Engineer", "active": False})).status == 200
 
 
+async def share(server: Server, address: str, number: int, *, last: Account | None = None) -> None:
+    """Store accounts of provisioning with an address, and one in the order of ids behind them."""
+    directory = await server.main()
+    ends = "3f"  # of the buckets, which the first digits of an id name
+    names = [name for name in map("p{}".format, range(2 * number)) if directory.keys.new_id(name)[:2] != ends]
+    for name in names[:number]:
+        document = {"userName": name, "emails": work(address)}
+        account = Account.new(directory.keys.new_id(name), document, Status.PROVISIONED, directory.accounts.now())
+        await directory.accounts.create(account, by="test")
+    if last:
+        name = next(name for name in map("l{}".format, range(9_999)) if directory.keys.new_id(name)[:2] == ends)
+        await stored(server, last.with_document(last.document() | {"userName": name}))
+
+
+@both
+async def test_who_is_managed_here_is_seen_behind_many_whom_provisioning_made(server: Server, method: str) -> None:
+    address = {"emails": work("info@home.example")}
+    await share(server, "info@home.example", doubles.FIRST_READ + doubles.READ_ON, last=local(**address))
+    refused = {"userName": "second@contoso.com", "externalId": "second", **address}
+    answers = [
+        await server.send("POST", "/Users", {"schemas": [CORE], **refused}),
+        await write(server, method, await create(server), address),
+    ]
+    assert {(answer.status, answer.body["detail"].partition(":")[0]) for answer in answers} == {(409, "emails")}
+
+
+@both
+async def test_beside_more_than_can_be_looked_through_nothing_is_made_or_changed(
+    server: Server, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(doubles, "MOST_READ", 100)
+    address = {"emails": work("info@home.example")}
+    await share(server, "info@home.example", 98)
+    for number, status in enumerate([201, 201, 201, 409]):
+        user = {"schemas": [CORE], "userName": f"n{number}", **address}
+        answer = await server.send("POST", "/Users", user)
+        assert answer.status == status, number
+    assert "createBesideMatches" in answer.body["detail"]
+    assert (await write(server, method, await create(server), address)).status == 409
+
+
 @both
 async def test_of_an_address_that_an_import_gave_to_many_few_are_read(
     server: Server, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    for number in range(doubles.MOST_READ + 8):
+    for number in range(doubles.FIRST_READ + 8):
         await stored(server, local(userName=f"p{number}", emails=work("info@home.example")))
     new, read, find_many = await create(server), [0], Accounts.find_many
 
@@ -127,7 +168,7 @@ async def test_of_an_address_that_an_import_gave_to_many_few_are_read(
     monkeypatch.setattr(Accounts, "find_many", counting)
     answer = await write(server, method, new, {"emails": work("info@home.example")})
     assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "emails")
-    assert 0 < max(read) <= doubles.MOST_READ + 1
+    assert 0 < sum(read) <= doubles.FIRST_READ + 2
 
 
 async def test_a_link_that_an_earlier_version_wrote_in_another_form_keeps_a_create_away(server: Server) -> None:

@@ -138,7 +138,7 @@ def refused_on_create(group: Group, created: Created, policy: Policy) -> str:
 
 def refused_return(group: Group, external_id: str | None, policy: Policy) -> str:
     """Return why a group that SCIM deleted, and that is kept here, is not handed back to a create over SCIM, or ""."""
-    if not group.left or fold(external_id or "") != fold(group.left):
+    if not group.left or not same_letters(external_id or "", group.left):
         return _look(
             f"the group {group.id} has this name: SCIM deleted it, and it is kept here for the application, "
             "under another externalId or changed since"

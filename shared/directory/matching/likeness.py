@@ -20,7 +20,7 @@ from zlib import crc32
 
 from rapidfuzz import fuzz
 
-from shared.directory.matching.match_keys import numbers_contradict
+from shared.directory.matching.match_keys import comparable_number
 
 MOST_SCORE: Final = 95
 """The highest score, of 100: nothing that is only alike is certain."""
@@ -45,6 +45,8 @@ _ROLES: Final = frozenset({"admin", "administrator", "contact", "hello", "info",
 NAME, ADDRESS, NAME_IN_ADDRESS = "name", "address", "nameInAddress"
 """What may be alike: the names, the parts of addresses before the @, the name of one and an address of the other."""
 
+_MAY_BE_ALIKE: Final = (NAME, ADDRESS, NAME_IN_ADDRESS)
+
 _WORD = re.compile(r"[^\W_]+")
 _DOUBLED = str.maketrans({"ß": "s", "ø": "o", "æ": "a", "œ": "o", "å": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "t"})
 
@@ -54,7 +56,7 @@ class Person:
     """What is compared of an account or an identity.
 
     `names` and `addresses` are their words in plain small letters, each sorted. `compact` has the addresses in one
-    word, `forms` the words that people make of the name for a login.
+    word, `forms` the words that people make of the name for a login; `number` is the employee number.
     """
 
     id: str
@@ -71,7 +73,7 @@ class Person:
         locals_ = list(dict.fromkeys(words for one in addresses if (words := _local(one))))[:MOST_ADDRESSES]
         compact = frozenset("".join(words) for words in locals_)
         forms = frozenset(form for words in named for form in _forms(words))
-        return cls(id_, _sorted(named), _sorted(locals_), compact, forms, number)
+        return cls(id_, _sorted(named), _sorted(locals_), compact, forms, comparable_number(number))
 
     def marks(self) -> set[int]:
         """Return numbers that people who are alike have in common: one that is odd, or several."""
@@ -94,17 +96,16 @@ class Likeness(NamedTuple):
 
 def likeness(one: Person, other: Person) -> Likeness | None:
     """Return how much two are alike; None if it is too little to show, or their numbers contradict it."""
-    if numbers_contradict(one.number, other.number):
+    if one.number is not None and other.number not in (None, one.number):
         return None
     found = (
-        (NAME, 0.9 * _alike(one.names, other.names)),
-        (ADDRESS, 0.9 * _alike(one.addresses, other.addresses)),
-        (NAME_IN_ADDRESS, 0.82 * _named(one, other)),
+        0.9 * _alike(one.names, other.names),
+        0.9 * _alike(one.addresses, other.addresses),
+        0.82 * _named(one, other),
     )
-    shown = tuple(name for name, score in found if score >= LEAST_SCORE)
-    if not shown:
+    if (best := max(found)) < LEAST_SCORE:
         return None
-    best = max(score for _, score in found)
+    shown = tuple(name for name, score in zip(_MAY_BE_ALIKE, found, strict=True) if score >= LEAST_SCORE)
     return Likeness(min(MOST_SCORE, round(best + 4 * (len(shown) - 1))), shown)
 
 
@@ -114,19 +115,31 @@ def _sorted(names: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
 
 
 def _alike(some: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> float:
-    if not set(some).isdisjoint(others):
+    if len(some) == 1 == len(others):  # as most have one name, and one address
+        return _likeness_of(some[0], others[0])
+    return max([_likeness_of(one, other) for one in some for other in others], default=0.0)
+
+
+def _likeness_of(one: tuple[str, ...], other: tuple[str, ...]) -> float:
+    """Return how much two names are alike, of 100, in whatever order; a further name in one counts little."""
+    if one == other:
         return 100.0
-    return max((_likeness_of(one, other) for one in some for other in others), default=0.0)
+    if len(one) == 2 == len(other):
+        # Nearly all pairs that are compared at all: of the two words one is the same.
+        (first, last), (another_first, another_last) = one, other
+        if first == another_first and last != another_first and another_last != first:
+            return (100.0 + fuzz.ratio(last, another_last)) / 2
+        if last == another_last and first != another_last and another_first != last:
+            return (100.0 + fuzz.ratio(first, another_first)) / 2
+    return _likeness_of_others(one, other)
 
 
 @lru_cache(maxsize=65_536)
-def _likeness_of(one: tuple[str, ...], other: tuple[str, ...]) -> float:
-    """Return how much two names are alike, of 100, in whatever order; a further name in one counts little.
+def _likeness_of_others(one: tuple[str, ...], other: tuple[str, ...]) -> float:
+    """Return the same of any two names.
 
     An address is mostly made of the name, so that of two people the same words are compared several times.
     """
-    if one == other:
-        return 100.0
     few, many = (one, other) if len(one) <= len(other) else (other, one)
     if len(few) > 1 and set(few) < set(many):
         return 95.0
@@ -143,9 +156,14 @@ def _named(one: Person, other: Person) -> float:
     """Return how much an address of one of two people is the name of the other, of 100."""
     if not (one.compact.isdisjoint(other.forms) and other.compact.isdisjoint(one.forms)):
         return 100.0
-    by_address = [_likeness_of(a, n) for a in one.addresses if len(a) > 1 for n in other.names]
-    by_name = [_likeness_of(n, a) for a in other.addresses if len(a) > 1 for n in one.names]
-    return max([*by_address, *by_name], default=0.0)
+    return max(_alike(_whole(one.addresses), other.names), _alike(_whole(other.addresses), one.names))
+
+
+def _whole(addresses: tuple[tuple[str, ...], ...]) -> Sequence[tuple[str, ...]]:
+    """Return the addresses of more than one word: only these are made like a name."""
+    if len(addresses) == 1:
+        return addresses if len(addresses[0]) > 1 else ()
+    return [words for words in addresses if len(words) > 1]
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -260,6 +260,10 @@ _FILLER = re.compile(r"0*|x+|na|nan|none|null|nil|empty|unknown|undefined|notapp
 
 def numbers_contradict(left: str | None, right: str | None) -> bool:
     """Tell whether two employee numbers are both there and differ by more than the zeros before them."""
-    if not left or not right or is_filler(left) or is_filler(right):
-        return False
-    return fold(left).lstrip("0") != fold(right).lstrip("0")
+    one, other = comparable_number(left), comparable_number(right)
+    return one is not None and other is not None and one != other
+
+
+def comparable_number(number: str | None) -> str | None:
+    """Return an employee number as two are compared, without the zeros before it; None if there is none."""
+    return None if not number or is_filler(number) else fold(number).lstrip("0")

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, Self, get_args
 
-from shared.directory.keys import fold
+from shared.directory.keys import fold, in_small_letters
 from shared.directory.matching import domains, exclusions
 from shared.directory.matching.domains import domain_of, is_below
 from shared.directory.matching.entries import refuse_twice
 from shared.directory.matching.exclusions import Criterion, Names, matches_pattern, patterns_in
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.transforms import Transform, read_transforms
-from shared.directory.object_ids import compared_id
+from shared.directory.object_ids import compared_id, read_object_id
 from shared.directory.text import Advice
 
 NameIdSource = Literal["userPrincipalName", "mail", "objectId", "onPremisesImmutableId"]
@@ -206,7 +206,7 @@ class Policy:
         known = domains.normalised(self.verified_domains) | self.subdomains_of
         object.__setattr__(self, "verified_domains", known)
         object.__setattr__(self, "excluded", frozenset(map(compared_id, self.excluded)))
-        object.__setattr__(self, "creatable", frozenset(map(compared_id, self.creatable)))
+        object.__setattr__(self, "creatable", frozenset(map(_in_letters, self.creatable)))
         object.__setattr__(self, "set_aside", frozenset(map(fold, self.set_aside)))
         object.__setattr__(self, "_patterns", patterns_in(self.set_aside))
         strong = {one.rule for one in self.rules if one.trust is Trust.STRONG}
@@ -279,8 +279,11 @@ class Policy:
         return bool(criterion and criterion.create)
 
     def lets_create(self, object_id: str, user_principal_name: str) -> bool:
-        """Tell whether an identity that is excluded by its id or name may be created beside what it matches."""
-        return compared_id(object_id) in self.creatable or fold(user_principal_name) in self.creatable
+        """Tell whether an identity that is excluded by its id or name may be created beside what it matches.
+
+        An exclusion is for look-alikes, too; what it allows is for the very letters.
+        """
+        return not self.creatable.isdisjoint((_in_letters(object_id), _in_letters(user_principal_name)))
 
     def sets_aside(self, account_id: str, user_name: str) -> bool:
         """Tell whether the administrator set an account aside."""
@@ -329,13 +332,14 @@ class Policy:
 
     def to_json(self) -> dict[str, Any]:
         """Return the policy as the JSON document that `from_json` reads."""
+        creatable = {compared_id(one): {"identity": one, "create": True} for one in self.creatable}
         return {
             "rules": [rule.to_json() for rule in self.rules],
             "verifiedDomains": domains.to_json(self.verified_domains, self.subdomains_of),
             "trustEmails": self.trust_emails,
             "nameIdSource": self.name_id_source,
             "excluded": [
-                *({"identity": one, "create": True} if one in self.creatable else one for one in sorted(self.excluded)),
+                *(creatable.get(one, one) for one in sorted(self.excluded)),
                 *(one.to_json() for one in self.criteria),
             ],
             "setAside": sorted(self.set_aside),
@@ -393,6 +397,11 @@ class Policy:
             undo_days=_whole(document, "undoDays", UNDO_DAYS, 1, MOST_UNDO_DAYS),
             job_days=_whole(document, "jobDays", JOB_DAYS, FEWEST_JOB_DAYS, MOST_JOB_DAYS),
         )
+
+
+def _in_letters(name: str) -> str:
+    """Return the form in which ids and names of identities are compared that must be written alike but for case."""
+    return read_object_id(name) or in_small_letters(name)
 
 
 def read_asked(document: object) -> Policy:

@@ -13,8 +13,10 @@ each with a deterministic test that fails without it (tests/shared/directory/tes
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import random
 import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,7 +28,7 @@ from shared.directory.keys import APPLICATION_ID, Key, Keys, behind, folded, pre
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
-from shared.tables.access import in_parts, in_waves, read_range, together
+from shared.tables.access import in_parts, in_waves, read_range, read_ranges, together
 from shared.tables.port import (
     MAX_OPERATIONS,
     Conflict,
@@ -35,14 +37,18 @@ from shared.tables.port import (
     Merge,
     Operation,
     Replace,
+    Row,
     Tables,
     TablesError,
     Upsert,
+    Value,
     VersionConflict,
 )
 
 ATTEMPTS = 8
 """Times that a write is tried while others are faster, before the client is asked to send it again."""
+GIVE_WAY_SECONDS = 0.05
+"""Seconds, at least, for which a writer waits whose key another has claimed and does not carry yet."""
 ATTRIBUTES = {
     "userName": "userName",
     "displayName": "displayName",
@@ -50,6 +56,9 @@ ATTRIBUTES = {
     APPLICATION_ID: APPLICATION_ID,
 }
 """Kinds of claims, each with the attribute that a refusal names."""
+
+CARRIED = "carried"
+"""Column of the claim on an identity: its writer gave the account the identity as an externalId, and linked it not."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -110,29 +119,31 @@ class Claims(Generic[R]):
         """
         identity = Key("identity", key.value)
         partition, claim = self._keys.claim(identity)
-        pointer = self._keys.pointer(key, account_id)[1]
-        columns = {"id": account_id}
+        pointer = Upsert(self._keys.pointer(key, account_id)[1], {"id": account_id})
         try:
-            await self._tables.commit_ahead(partition, [Insert(claim, columns), Upsert(pointer, columns)])
+            await self._tables.commit_ahead(partition, [Insert(claim, _carried_by(account_id)), pointer])
         except port.AlreadyExists:
             await self.point(key, account_id)
             await self.claim_unless_linked(identity, account_id)
 
     async def claim_unless_linked(self, key: Key, account_id: str) -> None:
-        """Take the claim on an identity for an account that is not linked to it, from another such account too.
+        """Take the claim on an identity for an account that is not linked to it and has its pointer by now.
 
+        A claim of another such account stays: whoever links either writes it anew, looks for pointers then, and finds
+        this one. Were it taken, three who come at once could fence each other off until none is left.
         Raises AlreadyExists if the holder is linked to the identity; a writer about to link it is fenced off.
         """
         partition, row = self._keys.claim(key)
         for _ in range(ATTEMPTS):
             claim = await self._tables.get(partition, row)
-            holder_id = str(claim.columns["id"]) if claim else account_id
+            if claim is None or claim.columns.get(CARRIED):
+                return
+            holder_id = str(claim.columns["id"])
             try:
                 if holder_id != account_id:
                     if await self.settled_by(holder_id, lambda account: folded(key) in account.claims()):
                         raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
-                    etag = claim.etag if claim else ""
-                    await self._tables.commit_ahead(partition, [Replace(row, {"id": account_id}, etag)])
+                    await self._tables.commit_ahead(partition, [Replace(row, _carried_by(account_id), claim.etag)])
             except Conflict:
                 continue
             return
@@ -147,6 +158,12 @@ class Claims(Generic[R]):
         low = behind(prefix + after) if after else prefix
         rows = await read_range(self._tables, partition, low, prefix_end(prefix), top=most)
         return [str(row.columns["id"]) for row in rows]
+
+    async def pointed_many(self, keys: Sequence[Key], most: int) -> list[list[str]]:
+        """Return, for each key, the first `most` of the ids to which its pointers lead, at most a page."""
+        starts = [self._keys.pointer(key) for key in keys]
+        spans = [(partition, prefix, prefix_end(prefix)) for partition, prefix in starts]
+        return [[str(row.columns["id"]) for row in rows] for rows in await read_ranges(self._tables, spans, top=most)]
 
     async def find_second(self, claim: Key, account_id: str) -> str | None:
         """Return another account that has a claimed identity as its externalId; fence off writers about to make one."""
@@ -168,16 +185,31 @@ class Claims(Generic[R]):
         if claim is None:
             return Insert(row, {"id": account_id})
         holder_id = str(claim.columns["id"])
-        if holder_id != account_id and await self.settled(holder_id, key):
+        if holder_id != account_id and (await self._is_carried(claim, key) or await self.settled(holder_id, key)):
             raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
         return Replace(row, {"id": account_id}, claim.etag)
+
+    async def _is_carried(self, claim: Row, key: Key) -> bool:
+        """Tell whether the holder of a claim carries the key; if not, let a moment pass.
+
+        Whoever claimed first may be about to commit: of several who fence each other off at once, none may be left.
+        Raises the port's Conflict where the claim changed meanwhile: then look again.
+        """
+        holder = await self._find_holder(str(claim.columns["id"]))
+        if holder is not None and _carries(holder, key):
+            return True
+        await asyncio.sleep(random.uniform(1, 2) * GIVE_WAY_SECONDS)  # noqa: S311 - no secret
+        again = await self._tables.get(claim.partition, claim.key)
+        if again is None or again.etag != claim.etag:
+            raise VersionConflict
+        return False
 
     async def settled(self, account_id: str, key: Key) -> bool:
         """Tell whether an account carries a key; if not, no write under way can give it the key any more.
 
         Raises the port's Conflict where another writer was faster: then look again.
         """
-        return await self.settled_by(account_id, lambda account: folded(key) in account.held() | account.found_by())
+        return await self.settled_by(account_id, lambda account: _carries(account, key))
 
     async def settled_by(self, account_id: str, carries: Callable[[R], bool]) -> bool:
         """Do the same for anything that `carries` tells of an account."""
@@ -237,3 +269,12 @@ class Claims(Generic[R]):
             pass
         except TablesError as error:
             log.warning("a stale key stays until it is swept: %s", type(error).__name__)
+
+
+def _carried_by(account_id: str) -> dict[str, Value | None]:
+    """Return the columns of the claim on an identity for an account that is not linked to it."""
+    return {"id": account_id, CARRIED: True}
+
+
+def _carries(resource: Resource, key: Key) -> bool:
+    return folded(key) in resource.held() | resource.found_by()

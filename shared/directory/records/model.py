@@ -13,7 +13,17 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from shared.directory.errors import NobodysId, NotShown
-from shared.directory.keys import APPLICATION_ID, LIVE, RETIRED, Key, application_key, fold, folded
+from shared.directory.keys import (
+    APPLICATION_ID,
+    LIVE,
+    RETIRED,
+    Key,
+    application_key,
+    fold,
+    folded,
+    in_small_letters,
+    same_letters,
+)
 from shared.directory.object_ids import compared_id, forms_of, is_nil
 from shared.directory.text import find_hidden, join_text, split_text, weak_tag
 from shared.json_text import dump, load
@@ -241,9 +251,10 @@ class Account(Resource):
 
     `retired` says that SCIM deleted it while the application keeps it. `origin` names the import that made it, and
     `imported` the last one that changed it.
-    `parted` has the object ids, folded, of identities that an undo or a release took it apart from: only a person joins
-    such a pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the account. `digest`
-    is that of its facts as its row has it, "" for none: another version of the app may have written it.
+    `parted` has the object ids, in small letters, of identities that an undo or a release took it apart from: only a
+    person joins such a pair again. `retired_as` is the digest (digest_kept) of what a DELETE over SCIM left of the
+    account. `digest` is that of its facts as its row has it, "" for none: another version of the app may have written
+    it.
 
     `former_names` are its last userNames before this one, the latest last: lists find it by them, no rule matches.
 
@@ -332,11 +343,11 @@ class Account(Resource):
 
     def parted_from(self, identity: str) -> tuple[str, ...]:
         """Return what `parted` is once the account was taken apart from an identity."""
-        return (*self.joined_with(identity), fold(identity))
+        return (*self.joined_with(identity), in_small_letters(identity))
 
     def joined_with(self, identity: str) -> tuple[str, ...]:
         """Return what `parted` is once a person joined the account with an identity."""
-        return tuple(one for one in self.parted if fold(one) != fold(identity))
+        return tuple(one for one in self.parted if not same_letters(one, identity))
 
     def claims(self) -> frozenset[Key]:
         """Return the keys that no other account may hold."""

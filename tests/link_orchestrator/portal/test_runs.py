@@ -15,7 +15,7 @@ from link_orchestrator.portal.frame import Around
 from link_orchestrator.portal.pages import all_rows
 from link_orchestrator.portal.pages.of_job import OfJob
 from link_orchestrator.portal.pages.of_run import Progress, Run
-from link_orchestrator.portal.pages.runs import OneRun
+from link_orchestrator.portal.pages.run import OneRun
 from link_orchestrator.portal.rendering import render
 from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories

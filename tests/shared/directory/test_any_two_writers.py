@@ -15,6 +15,7 @@ from infra.local.faults import Crash, Fault, FaultyTables
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError, Stale
 from shared.directory.keys import Key
+from shared.directory.records import claims
 from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.model import Account
 from shared.directory.sweep import sweep
@@ -57,6 +58,12 @@ ACTS: dict[str, Callable[[Directory, Account, Account], Awaitable[object]]] = {
     "delete": lambda d, ann, bea: d.accounts.delete(ann, by=BY),
     "sweep": lambda d, ann, bea: sweep(d),
 }
+
+
+@pytest.fixture(autouse=True)
+def nobody_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for a writer that is held."""
+    monkeypatch.setattr(claims, "GIVE_WAY_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("first", ACTS)

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import pytest
 
-from infra.local.faults import FaultyTables
+from infra.local.faults import Call, FaultyTables
 from shared.directory.directory import Directory
-from shared.directory.errors import Stale
+from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import COUNT, Key, fold
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.bulk import create_many, replace_many
@@ -62,6 +62,12 @@ async def carriers(store: Tables, name: str) -> int:
 async def people_behind(store: Tables, identity: str, name: str = "small") -> int:
     """Return how many accounts are linked to an identity or carry it as their externalId."""
     return sum(account.external_id == identity for account in await everybody(store, name))
+
+
+async def people_beside_a_link(store: Tables, identity: str, name: str) -> int:
+    """Return the same where one of them is linked; several who are not may have one externalId."""
+    found = [account for account in await everybody(store, name) if account.external_id == identity]
+    return len(found) if any(account.link for account in found) else 1
 
 
 async def a_rename_is_overtaken_by_a_create(store: Tables) -> int:
@@ -143,15 +149,23 @@ async def an_email_is_taken_away_and_added_again(store: Tables) -> int:
 
 
 async def a_name_is_wanted_while_its_holder_comes_back_to_life(store: Tables) -> int:
-    """B has not found the live row of the claim's holder, nor, a moment later, its retired row."""
+    """B finds neither the live row of the claim's holder nor, a moment later, its retired row, each time it looks."""
     a = await small(store)
     slow = FaultyTables(store)
     b = await reopened(slow)
     ann = await create(a, "x")
-    away = await change(a, ann, retired(ann))
-    reached = pause(slow, reads("b_"), lambda: change(a, away, linked(away, "i")))
+    moved = [await change(a, ann, retired(ann))]
+
+    async def move(call: Call) -> None:
+        last = moved[-1]
+        if last.retired and reads("b_")(call):
+            moved.append(await change(a, last, linked(last, "i")))
+        elif not last.retired and reads("n_")(call):
+            moved.append(await change(a, last, retired(last)))
+
+    slow.before = move
     await outcome(create(b, "x"))
-    assert reached
+    assert len(moved) > 2
     return await carriers(store, "x")
 
 
@@ -183,6 +197,7 @@ async def each_step_of(
     store: Tables,
     first: Callable[[Directory, Account, Account], Awaitable[object]],
     second: Callable[[Directory, Account, Account], Awaitable[object]],
+    count: Callable[[Tables, str, str], Awaitable[int]] = people_behind,
     **bea_has: str,
 ) -> int:
     """Hold the first writer at each of its steps while the second runs; return the most people behind identity i."""
@@ -199,7 +214,7 @@ async def each_step_of(
         if not reached:
             assert number > 2
             return most
-        most = max(most, await people_behind(store, "i", name))
+        most = max(most, await count(store, "i", name))
     raise AssertionError
 
 
@@ -232,6 +247,10 @@ def creates_without_email(d: Directory, ann: Account, bea: Account) -> Awaitable
     return create(d, "cleo", externalId="i", status=Status.PROVISIONED)
 
 
+def links_bea(d: Directory, ann: Account, bea: Account) -> Awaitable[object]:
+    return change(d, bea, linked(bea, "i"))
+
+
 async def deletes_and_links(d: Directory, ann: Account, bea: Account) -> None:
     await d.accounts.delete(await d.accounts.get(bea.id), by=BY)
     await links(d, ann, bea)
@@ -244,6 +263,11 @@ async def a_create_shares_an_external_id_whose_first_account_goes(store: Tables)
 
 async def a_create_is_held_and_its_identity_linked(store: Tables) -> int:
     return await each_step_of(store, creates, links)
+
+
+async def a_create_is_held_and_its_account_linked(store: Tables) -> int:
+    """Bea has the identity's claim by her externalId; while another is made with it, she is linked."""
+    return await each_step_of(store, creates_without_email, links_bea, people_beside_a_link, externalId="i")
 
 
 async def a_link_is_held_and_its_identity_created(store: Tables) -> int:
@@ -366,6 +390,17 @@ def own_claim_left_as_it_is(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Claims, "hold", hold_new)
 
 
+def a_link_keeps_the_claim_as_it_was(patch: pytest.MonkeyPatch) -> None:
+    async def hold(self: Claims, key: Key, account_id: str) -> None:
+        if await self.claimed(key) is None:
+            await hold_anew(self, key, account_id)
+        elif await self.find_second(key, account_id):
+            raise AlreadyExists("externalId", "")
+
+    hold_anew = Claims.hold
+    patch.setattr(Claims, "hold", hold)
+
+
 def one_look_for_the_holder(patch: pytest.MonkeyPatch) -> None:
     async def settled_by(self: Claims, account_id: str, carries: Callable[[Account], bool]) -> bool:
         account = await self._find_holder(account_id)
@@ -428,6 +463,8 @@ FENCES: list[tuple[Story, Removal]] = [
     (a_create_is_held_and_its_identity_linked, identity_left_unclaimed),
     (a_create_is_held_and_its_identity_linked, no_fence_on_creates),
     (a_create_is_held_and_its_identity_linked, announced_once),
+    (a_create_is_held_and_its_account_linked, a_link_keeps_the_claim_as_it_was),
+    (a_create_is_held_and_its_account_linked, no_look_for_a_linked_account),
     (a_link_is_held_and_its_identity_created, no_look_for_a_linked_account),
     (a_link_is_held_and_its_identity_created, identity_left_unclaimed),
     (a_create_shares_an_external_id_whose_first_account_goes, no_look_for_a_linked_account),

@@ -208,6 +208,31 @@ async def test_partitions_of_every_kind_are_there_for_all_who_open_the_tables(
     await there.close()
 
 
+async def test_ranges_of_several_partitions_are_read_at_once(tables: Tables) -> None:
+    """Also where a partition and a key together are as another pair, and one key begins as another does."""
+    for partition, keys in {"main_x_0": ["1", "1a", "b", "b2"], "main_x_01": ["0", "a"], "p": ["m"]}.items():
+        await insert(tables, partition, *keys)
+    spans = [
+        ("main_x_0", "1", "1a"),
+        ("main_x_0", "1", "2"),
+        ("main_x_0", "1b", "b"),
+        ("main_x_0", "c", "d"),
+        ("main_x_0", "b!", "b1"),
+        ("main_x_01", "1", "a"),
+        ("main_x_01", "", "\ufffd"),
+        ("o", "", "x"),
+        ("z", "m", "n"),
+    ]
+    pages = await tables.query_many(spans, top=2)
+    found = [[row.key for row in page.rows] for page in pages]
+    assert found == [["1"], ["1", "1a"], [], [], [], [], ["0", "a"], [], []]
+    assert await tables.query_many([]) == []
+    (page,) = await tables.query_many([("main_x_0", "1", "c")], top=2)
+    assert [row.key for row in page.rows] == ["1", "1a"]
+    rest = await tables.query("main_x_0", "1", "c", top=2, continuation=page.continuation)
+    assert [row.key for row in rest.rows] == ["b", "b2"]
+
+
 async def _fill(tables: Tables, partition: str) -> str:
     await tables.commit(partition, [Upsert("k", {"of": partition})])
     return partition

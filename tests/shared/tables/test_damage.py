@@ -91,6 +91,8 @@ async def _reads_whole(path: Path) -> bool:
                 assert row.columns == columns
                 (row,) = (await tables.query(partition, key, key + "~")).rows
                 assert row.columns == columns
+                ((row,),) = [page.rows for page in await tables.query_many([(partition, key, key + "~")])]
+                assert row.columns == columns
             except (Damaged, Unavailable):
                 met += 1
         for select in (None, [], ["id"]):
@@ -140,6 +142,8 @@ async def test_a_row_at_an_end_of_a_partition_does_not_read_as_missing(
                 assert await tables.get(partition, key) is not None
             with suppress(Damaged):
                 assert len((await tables.query(partition, key, key + "~")).rows) == 1
+            with suppress(Damaged):
+                assert [len(page.rows) for page in await tables.query_many([(partition, key, key + "~")])] == [1]
             with suppress(Damaged), pytest.raises(AlreadyExists):
                 await tables.commit(partition, [Insert(key, {})])
         with pytest.raises(Damaged):
@@ -166,8 +170,9 @@ async def test_a_row_whose_key_is_damaged_is_neither_found_missing_nor_made_agai
         SqliteTables.check(whole)  # SQLite itself finds nothing: the keys are still in order
     tables = SqliteTables.open(whole)
     partition = "main_r_00" if await _is_damaged(tables, "main_r_00", key) else "main_r_01"
-    with pytest.raises(Damaged):
-        await tables.query(partition, key, key + "}")
+    for look in (tables.query(partition, key, key + "}"), tables.query_many([(partition, key, key + "}")])):
+        with pytest.raises(Damaged):
+            await look
     with pytest.raises(Damaged):
         await tables.commit(partition, [Insert(key, {"id": "second"})])
     with pytest.raises(Damaged):

@@ -22,6 +22,7 @@ async def test_tables_are_opened_once_and_by_the_first_call(sqlite_tables: Sqlit
     assert row is not None
     assert (row.etag, row.columns) == (etag, {"n": 1})
     assert [one and one.key for one in await tables.get_many([("p", "l"), ("p", "m")])] == ["l", None]
+    assert [len(page.rows) for page in await tables.query_many([("p", "l", "m"), ("p", "m", "n")])] == [1, 0]
     page = await tables.query("p", "k", "m", select=[], top=1)
     assert ([one.key for one in page.rows], page.continuation is None) == (["k"], False)
     assert opened == [sqlite_tables]

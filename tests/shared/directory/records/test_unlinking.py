@@ -112,13 +112,13 @@ async def test_names_and_addresses_that_accounts_get_back_lead_to_them(tables: T
 
 
 async def test_what_another_account_has_claimed_stays_its_own(sqlite_tables: SqliteTables) -> None:
-    """Of two accounts that share an externalId, the one that was made last has the claim on it."""
+    """Of two accounts that share an externalId, the one that was made first has the claim on it."""
     directory = await small(sqlite_tables)
     ann, bea = [await create(directory, name, externalId="shared") for name in ("ann", "bea")]
-    assert await directory.accounts.claims.claimed(Key("identity", "shared")) == bea.id
-    assert [type(found) for found in await undo(directory, await directory.accounts.get(ann.id))] == [Account]
-    assert await directory.accounts.claims.claimed(Key("identity", "shared")) == bea.id
-    assert await ids_of(directory, "externalId", "shared") == [bea.id]
+    assert await directory.accounts.claims.claimed(Key("identity", "shared")) == ann.id
+    assert [type(found) for found in await undo(directory, bea)] == [Account]
+    assert await directory.accounts.claims.claimed(Key("identity", "shared")) == ann.id
+    assert await ids_of(directory, "externalId", "shared") == [ann.id]
 
 
 async def test_accounts_too_large_for_one_transaction_are_taken_back_alone(sqlite_tables: SqliteTables) -> None:

@@ -1,0 +1,70 @@
+"""What the pages of an approval and of a pilot have in common: the warnings seen, a number typed, what is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from link_orchestrator.portal.forms import digits
+from link_orchestrator.portal.page import Asked, Outcome, SeeOther
+from link_orchestrator.portal.pages.of_plan import RULES
+from link_orchestrator.portal.pages.of_run import Run, Warned
+from shared.scim.errors import InvalidValue
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What the pages of an approval and of a pilot show."""
+
+    run: Run
+    seen: Collection[str] = ()
+    """Warnings whose boxes are ticked."""
+    rows: Sequence[str] = ()
+    """Rows that a pilot links, by their ids; none for a pilot by a number or a filter."""
+
+    @property
+    def open(self) -> Sequence[Warned]:
+        return self.run.to_acknowledge
+
+    @property
+    def known(self) -> Sequence[Warned]:
+        """Warnings that need no box any more."""
+        return [one for one in self.run.warnings if one not in self.open]
+
+    @property
+    def rules(self) -> Sequence[tuple[str, str]]:
+        return [("", "Any rule"), *((one, one) for one in RULES)]
+
+
+async def read(asked: Asked) -> Approval:
+    """Return what the page shows, with what was ticked."""
+    return Approval(await Run.read(asked), asked.form.all("acknowledged"), asked.form.all("rows"))
+
+
+async def send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:
+    """Send an approval, with what the page showed of reviews and of provisioning, and go to the run."""
+    # What was reviewed since the page was shown, nobody has looked at: as many links may be those of others.
+    body = {**body, "reviews": digits(asked.form["reviews"])}
+    # As it is ticked, whatever the run was started with.
+    body["pauseProvisioning"] = asked.form["pauseProvisioning"] == "yes"
+    await asked.api.post("linking/runs/{id}/approve", body, id=asked.path["id"])
+    return SeeOther(f"runs/{asked.path['id']}", said)
+
+
+def number(asked: Asked, name: str, expected: int | None = None) -> int:
+    """Return the number that was typed. Raises InvalidValue for none, and for another than is expected."""
+    typed = digits(asked.form[name])
+    if typed is None or (expected is not None and typed != expected):
+        told = "a number of people, 1 or more" if expected is None else f"type {expected:,}, the number of links shown"
+        raise InvalidValue(f"{name}: {told}")
+    return typed
+
+
+def acknowledged(asked: Asked, run: Run) -> list[dict[str, str]]:
+    """Return the warnings that were ticked, each as it was seen. Raises InvalidValue if one is left out."""
+    ticked = [one.partition(" ") for one in asked.form.all("acknowledged")]
+    codes = {code for code, _, _ in ticked}
+    if any(one.document["code"] not in codes for one in run.to_acknowledge):
+        raise InvalidValue("acknowledged: not every warning is ticked: look at each one first")
+    return [{"code": code, "digest": digest} for code, _, digest in ticked]

@@ -1,0 +1,108 @@
+"""One run: what it decides, what to look at first, how far it is, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from link_orchestrator import words
+from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.of_run import Document, Progress, Run
+from link_orchestrator.words import Bar
+
+
+@dataclass(frozen=True, slots=True)
+class OneRun:
+    """What the page of a run shows."""
+
+    run: Run
+    basis: Document
+    progress: Progress | None
+
+    @property
+    def after_undo(self) -> words.Told | None:
+        """What it means that links of the run were taken back, None if none was."""
+        return words.after_undo(self.basis["undos"])
+
+    @property
+    def flow(self) -> Sequence[tuple[str, int, str]]:
+        """Where the people of the source go, by what becomes of them."""
+        counts = self.run.counts
+        rows = [(label, sum(counts.get(name, 0) for name in names), tone) for label, tone, names in words.WHOLES[:-1]]
+        return [(label[:1].upper() + label[1:], count, tone) for label, count, tone in rows if count]
+
+    @property
+    def people(self) -> int:
+        """People of the source on whom the plan decided."""
+        return sum(count for _, count, _ in self.flow)
+
+    @property
+    def decisions(self) -> Sequence[tuple[Bar, int, str]]:
+        return self.run.bars({**words.DECISIONS, **words.SHARED}, "decision")
+
+    @property
+    def impact(self) -> Sequence[tuple[Bar, int, str]]:
+        """Attributes that the first cycle changes, those that people notice first."""
+        counts = {name: count for name, count in self.run.document.get("impact", {}).items() if name != "accounts"}
+        others = sorted(counts.keys() - words.CHANGED.keys(), key=lambda name: (-counts[name], name))
+        named = {**words.CHANGED, **{name: Bar(name, "new") for name in others}}
+        return [(bar, counts[name], f"changes={name}") for name, bar in named.items() if counts.get(name)]
+
+    @property
+    def applied(self) -> Sequence[tuple[Bar, int, str]]:
+        return self.run.bars({**words.APPLIED, **{name: _group(bar) for name, bar in words.APPLIED_GROUPS.items()}})
+
+    @property
+    def predicted(self) -> Sequence[tuple[Bar, int, str]]:
+        warned = {one["code"]: one["count"] for one in self.run.document.get("warnings", ())}
+        second = warned.get("secondAccounts", 0)
+        beside = f"{second:,} of them beside an account that matches the person: a second one."
+        known = {
+            **words.PREDICTED,
+            **({"created": words.PREDICTED["created"]._replace(meaning=beside)} if second else {}),
+        }
+        return self.run.bars(known, "predicted", counts="predicted")
+
+    @property
+    def by(self) -> Mapping[str, str]:
+        """Who did what, in the words of the API: the person where it knows one."""
+        document, persons = self.run.document, self.run.document.get("persons", {})
+        names = {"started": "startedBy", "approved": "approvedBy", "cancelled": "cancelledBy"}
+        return {deed: persons.get(deed) or document[name] for deed, name in names.items() if name in document}
+
+
+def _group(bar: Bar) -> Bar:
+    return bar._replace(label=f"Groups: {bar.label[:1].lower()}{bar.label[1:]}")
+
+
+async def show(asked: Asked) -> Outcome:
+    """Show a run."""
+    run = await Run.read(asked)
+    nothing: dict[str, Any] = {"policy": [], "files": [], "undos": []}
+    basis = nothing if run.busy else await asked.api.get("linking/runs/{id}/basis", id=run.id, reviewers="false")
+    progress = Progress.of_job(run.document, datetime.now(UTC)) if run.busy else None
+    return Shown("run.html", OneRun(run, basis, progress))
+
+
+async def cancel(asked: Asked) -> Outcome:
+    """Cancel a run: what it linked stays linked."""
+    await asked.api.post("linking/runs/{id}/cancel", id=asked.path["id"])
+    return SeeOther(f"runs/{asked.path['id']}", said="cancelled")
+
+
+PAGES: Final = (
+    Page(
+        "runs/{id}",
+        show,
+        {"cancel": cancel},
+        under="runs",
+        notices={
+            "cancelled": "The run stops within a page of work. What it linked by then stays linked until an undo.",
+            "approved": "The plan is approved. Linking changes no sign-in name.",
+            "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits. Provision "
+            "on demand and Verify come next.",
+        },
+    ),
+)
