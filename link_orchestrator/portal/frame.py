@@ -214,7 +214,21 @@ def _lost(form: Form, html: str) -> Sequence[tuple[str, str]]:
 
 
 NOT_TYPED: Final = frozenset(
-    ("token", "do", "boxes", "version", "seen", "move", "rule", "rows", "one", "action", "active", "protected")
+    (
+        "token",
+        "do",
+        "boxes",
+        "version",
+        "seen",
+        "move",
+        "rule",
+        "rows",
+        "one",
+        "action",
+        "active",
+        "protected",
+        "unknown",
+    )
 )
 """Fields that a page fills by itself, or a button."""
 UNKNOWN: Final = (
