@@ -1,7 +1,9 @@
 """Whoever asks for a lot holds up nobody: what a look-up takes beside the worst neighbour that the limits allow.
 
 Counted is the CPU time of the process, which serves and asks on one event loop, from a look-up's first byte to its
-last: it is what the look-up would wait on a machine with nothing else to do.
+last: it is what the look-up would wait on a machine with nothing else to do. Beside other work the same steps take more
+CPU time, too, as caches and cores are shared. So a tenth of a second is one on a machine on which a small request with
+nobody beside it takes SMALL, and what that takes at the moment is measured around each try.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -35,6 +38,9 @@ PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 BULK = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
 ACCOUNTS = 2_000
 MOST_SECONDS = 0.1
+SMALL = 0.00015
+"""Seconds of CPU that a request which reads no storage takes, with asking for it, on the reference machine."""
+TRIES = 3
 LOOK_UP = "/scim/v2/Users?filter=" + quote('userName eq "user7@example.com"')
 
 
@@ -146,9 +152,29 @@ async def test_a_look_up_beside_the_worst_neighbour_takes_a_tenth_of_a_second(
         (method, path, None if body is None else json.dumps(body).encode())
         for method, path, body in NEIGHBOURS[neighbour](ids)
     ]
-    # The better of two tries: on a machine that does something else, too, the same work takes more of its time.
-    longest = [await _longest_look_up(server, asked) for _ in range(2)]
-    assert min(longest) < MOST_SECONDS
+    # The best of some tries: what another process does at the same time only adds to one.
+    tries = [await _try(server, asked) for _ in range(TRIES)]
+    assert min(tries) < MOST_SECONDS
+
+
+async def _try(server: LocalHost, asked: list[tuple[str, str, bytes | None]]) -> float:
+    """Return the CPU seconds of the longest look-up beside these requests, as the reference machine would take them."""
+    before = await _small(server)
+    longest = await _longest_look_up(server, asked)
+    small = (before + await _small(server)) / 2
+    return longest * min(1.0, SMALL / small)
+
+
+async def _small(server: LocalHost) -> float:
+    """Return the CPU seconds of a small request with nobody beside it: the median of some."""
+    took: list[float] = []
+    async with aiohttp.ClientSession(headers=HEADERS) as session:
+        for _ in range(51):
+            begun = time.thread_time()
+            async with session.get(f"{server.url}/scim/v2/ServiceProviderConfig") as answer:
+                await answer.read()
+            took.append(time.thread_time() - begun)
+    return statistics.median(took)
 
 
 async def _longest_look_up(server: LocalHost, asked: list[tuple[str, str, bytes | None]]) -> float:

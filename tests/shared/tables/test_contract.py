@@ -227,6 +227,8 @@ async def test_ranges_of_several_partitions_are_read_at_once(tables: Tables) -> 
     found = [[row.key for row in page.rows] for page in pages]
     assert found == [["1"], ["1", "1a"], [], [], [], [], ["0", "a"], [], []]
     assert await tables.query_many([]) == []
+    many = await tables.query_many([("main_x_0", f"b{number}", f"b{number}~") for number in range(600)])
+    assert [number for number, page in enumerate(many) if page.rows] == [2]
     (page,) = await tables.query_many([("main_x_0", "1", "c")], top=2)
     assert [row.key for row in page.rows] == ["1", "1a"]
     rest = await tables.query("main_x_0", "1", "c", top=2, continuation=page.continuation)
