@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.prediction.check import People, check, sign_in_after
@@ -21,6 +21,7 @@ from link_orchestrator.run import (
     IDS_KNOWN,
     INACTIVE,
     NAMED,
+    OWN_POLICY,
     WARNINGS,
     exclusions_unmatched,
     mapping_of,
@@ -31,9 +32,11 @@ from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Keys
 from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.likeness import LIKELY_SCORE
+from shared.directory.matching.policy import Policy
 from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
-from shared.directory.work.jobs import Job
+from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.json_text import dump
 
@@ -51,10 +54,12 @@ MET: Final = "exclusionsMet"
 STARTED: Final = "provisioningStarted"
 SECOND: Final = "secondAccounts"
 FOREIGN: Final = "foreignObjectIds"
+PROBABLE: Final = "probableAccounts"
+POLICY_CHANGED: Final = "policyChanged"
 
 CODES: Final = (
-    SECOND, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD, FILLERS, SHARED, EXCLUSIONS,
-    FOREIGN, STARTED,
+    POLICY_CHANGED, SECOND, PROBABLE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD,
+    FILLERS, SHARED, EXCLUSIONS, FOREIGN, STARTED,
 )  # fmt: skip
 """Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
 HARMFUL: Final = (
@@ -66,10 +71,26 @@ HARMFUL: Final = (
 IMPACT: Final = "impact."
 """Prefix of counts of linked accounts of which the first cycle changes an attribute."""
 COUNTED: Final = {
-    **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND)},
+    **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND, PROBABLE)},
     NAMES: IMPACT + "userName",
 }
 """Warnings whose number follows the reviews, with the count that has it."""
+
+FIELDS: Final = {
+    "excluded": "who is excluded",
+    "setAside": "which accounts are set aside",
+    "verifiedDomains": "the verified domains",
+    "trustEmails": "which addresses count as verified",
+    "rules": "the rules of matching",
+    "nameIdSource": "what Entra sent as NameID",
+    "foreignObjectIds": "whose the object ids of accounts are",
+    "createBesideMatches": "what provisioning may create",
+    "adoptOnCreate": "which accounts a create may link",
+    "linkGroupsOnCreate": "which groups a create may link",
+}
+"""Attributes of a policy by which a plan decides or foretells, each in words. The others count as they are stored."""
+LISTS: Final = ("excluded", "setAside", "verifiedDomains", "rules")
+"""Those of them that are lists."""
 
 REFUSALS: Final = 100
 """Refused writes in the last days from which on provisioning counts as started."""
@@ -177,10 +198,14 @@ def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None
     values = dict(list(kept.get("values", {}).items())[:VALUES_SHOWN])
     text, remedy = (kept["text"], kept["remedy"]) if "text" in kept else _said(job, code, count, values)
     told = f"{code} {kept['base']} {count if counts_rows else ''}"
-    digest = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    digest = _digest(told)
     meaning = _sign_in(job) if code == NAMES else ""
     files = kept.get("files", ())
     return PlanWarning(code, text, count, remedy, meaning, kept["examples"], values, files, digest, kept.get("known"))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _of_earlier_version(job: Job) -> Iterable[PlanWarning]:
@@ -199,6 +224,31 @@ def _foreign(job: Job, counts: Mapping[str, int]) -> int:
     """Return how many accounts carry an object id, where nobody in the source has one of these."""
     known = counts.get(IDS_KNOWN, 0) or policy_of(job).foreign_object_ids
     return 0 if known else counts.get(IDS_CARRIED, 0)
+
+
+def with_policy_changed(job: Job, stored: Policy) -> Job:
+    """Return a plan that waits with the warning that the policy, as it is stored, was changed since the plan.
+
+    It is not kept before the plan is approved: whoever changes the policy back has changed nothing.
+    """
+    if job.state is not State.PLANNED or job.warned is None or job.options.get(OWN_POLICY):
+        return job
+    others = {code: kept for code, kept in job.warned.items() if code != POLICY_CHANGED}
+    changed = _changed(policy_of(job), stored)
+    if not changed:
+        return replace(job, warned=others)
+    # A digest, since exclusions name people.
+    base = _digest(dump([stored.to_json()[name] for name in changed]))
+    kept = _kept(len(changed), base, values={FIELDS[name]: count for name, count in changed.items()})
+    return replace(job, warned={**others, POLICY_CHANGED: kept})
+
+
+def _changed(planned: Policy, stored: Policy) -> dict[str, int]:
+    """Return the attributes by which plans decide that differ, each with how many entries came, 1 for what has none."""
+    before, after = planned.to_json(), stored.to_json()
+    changed = {name for name in FIELDS if before[name] != after[name]}
+    come = {name: sum(one not in before[name] for one in after[name]) for name in changed if name in LISTS}
+    return {name: come.get(name) or 1 for name in FIELDS if name in changed}
 
 
 async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -352,6 +402,18 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it checked, and plan "
         "again. Who they are: {rows}predicted=second.",
     ),
+    POLICY_CHANGED: _Sentence(
+        "part",
+        "the policy was changed since this plan was made: {listed}",
+        "The plan goes by the policy as it was. Whom the policy excludes by now, and whose account it sets aside, is "
+        "not linked: their rows are refused. For all else drop this plan, and make another one.",
+    ),
+    PROBABLE: _Sentence(
+        "identity",
+        "{counted} without a match, though an account here is much alike by name or address: provisioning would create "
+        "a second account of each whose account it is",
+        "Look at them: {rows}decision=noAccount&score={likely:g}. Link in a review each whose account it is.",
+    ),
     NO_DOMAINS: _Sentence(
         "row",
         "no verified domains are set, so that no address proves anything: {freed}",
@@ -442,6 +504,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "files": " and ".join(_files(count, values)),
         "rows": f"GET /linking/runs/{job.id}/decisions?",
         "run": job.id,
+        "likely": LIKELY_SCORE / 100,
         "days": RECENT_DAYS,
         "quarantine": _quarantine(count),
     }

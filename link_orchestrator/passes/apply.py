@@ -1,7 +1,8 @@
 """The passes that carry out an approved plan: they link the accounts that are still as the plan saw them.
 
-A row is refused, and says so, if its account changed since, or if its identity has another account by now. A slice
-that runs again finds the links that it made, and counts them as done.
+A row is refused, and says so, if its account changed since, if its identity has another account by now, or if the
+policy leaves one of the two out by now (left_out.py). A slice that runs again finds the links that it made, and counts
+them as done.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from itertools import chain
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.counterparts import objections
+from link_orchestrator.passes.left_out import LeftOut
 from link_orchestrator.run import PILOT, account_of, as_link, by_run, is_named, reviews_of
 from link_orchestrator.staged import LINKS, RESERVED
 from shared import turns
@@ -53,6 +55,7 @@ async def apply(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Link the accounts that the plan's rows of a slice link; stop early if the run is cancelled."""
     plan = directory.plan(job.id)
     counts: Counter[str] = Counter()
+    left_out = await LeftOut.read(directory, job)
     staged = directory.stage(job.id + RESERVED).read_many(slice_.low, slice_.high)
     reserved = {account_id async for _, ids in staged for account_id in ids}
     for bucket in slice_.buckets:
@@ -64,10 +67,10 @@ async def apply(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
         for batch in in_parts(left, AT_ONCE):
             if (await directory.jobs.get(job.id)).cancelled_by:
                 return counts
-            outcomes = await _link(directory, job, batch, reserved)
+            outcomes = await _link(directory, job, batch, left_out, reserved)
             await plan.record_outcomes(bucket, outcomes, batch)
             counts.update(map(_word, outcomes.values()))
-        if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts, piloted):
+        if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts, piloted, left_out):
             return counts
     return counts
 
@@ -90,6 +93,7 @@ async def _apply_reviewed(
     bucket: int,
     counts: Counter[str],
     piloted: Collection[str] | None,
+    left_out: LeftOut,
 ) -> bool:
     """Link the accounts of a bucket that a review links. Returns True if the run was cancelled on the way."""
     async for rows in reviews_of(directory, job.id).chosen(bucket):
@@ -109,7 +113,7 @@ async def _apply_reviewed(
             await seen.doubt_account(account_of(row))
         await seen.close()
         for batch in homes.values():
-            outcomes |= await _link(directory, job, batch)
+            outcomes |= await _link(directory, job, batch, left_out)
         # Before the outcomes are kept, so that after a crash it is done again.
         await plan.close(subject for subject, outcome in outcomes.items() if outcome == LINKED)
         await plan.record_outcomes(bucket, outcomes, [row for row in rows if row.subject in outcomes])
@@ -123,7 +127,13 @@ def _is_excluded(row: PlanRow) -> bool:
 
 
 async def _link(
-    directory: Directory, job: Job, rows: Sequence[PlanRow], reserved: Collection[str] = (), *, again: bool = True
+    directory: Directory,
+    job: Job,
+    rows: Sequence[PlanRow],
+    left_out: LeftOut,
+    reserved: Collection[str] = (),
+    *,
+    again: bool = True,
 ) -> dict[str, str]:
     """Link the accounts of rows, all of one bucket; return each row's outcome by its subject."""
     by = by_run(job.id)
@@ -141,6 +151,8 @@ async def _link(
             outcomes[row.subject] = LINKED
         elif account.etag != row.version:
             outcomes[row.subject] = f"{REFUSED}: the account changed since the plan; a new run decides again"
+        elif against := left_out.objection(row, account):
+            outcomes[row.subject] = f"{REFUSED}: {against}"
         else:
             changes.append((account, _linked(account, row, by, job.approved or job.started)))
             subjects.append(row.subject)
@@ -149,7 +161,7 @@ async def _link(
     outcomes |= {subject: _outcome(outcome) for subject, outcome in done.items()}
     lost = [row for row in rows if isinstance(done.get(row.subject), DirectoryError)]
     # Durable Functions may run an activity twice at once, so the other writer may have been its twin: look again.
-    return outcomes | (await _link(directory, job, lost, again=False) if lost and again else {})
+    return outcomes | (await _link(directory, job, lost, left_out, again=False) if lost and again else {})
 
 
 def _word(outcome: str) -> str:

@@ -36,7 +36,11 @@ read it takes as long as it has memberships, of which only a process's first sli
 
 async def policy_with_members(directory: Directory, job: Job) -> Policy:
     """Return the policy of a run with the members of the groups that it excludes: nothing is read if it names none."""
-    policy = policy_of(job)
+    return await with_members(directory, job, policy_of(job))
+
+
+async def with_members(directory: Directory, job: Job, policy: Policy) -> Policy:
+    """Return a policy with the members of the groups that it excludes, as far as a run has read them."""
     if not policy.excluded_groups or "groups" not in job.options:
         return policy
     last, asked = _last.setdefault(directory.stages, _Read()), (job.options["groups"] + MEMBERS, policy.excluded_groups)

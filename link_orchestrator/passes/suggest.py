@@ -13,14 +13,25 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.run import policy_of
+from link_orchestrator.run import WARNINGS, policy_of
 from link_orchestrator.staged import LEFT
+from link_orchestrator.warnings import PROBABLE
 from shared.directory.directory import Directory
+from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.identity import Identity
-from shared.directory.matching.likeness import MOST_SUGGESTIONS, Index, Likeness, Person, among, likeness
+from shared.directory.matching.likeness import (
+    LIKELY_SCORE,
+    MOST_SUGGESTIONS,
+    Index,
+    Likeness,
+    Person,
+    among,
+    likeness,
+)
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
+from shared.directory.work.findings import Finding
 from shared.directory.work.jobs import Job
 from shared.tables.access import in_parts
 from shared.turns import Turns
@@ -91,6 +102,7 @@ class _Search:
         self._few = few
         self._many = many
         self._counts: Counter[str] = Counter()
+        self._found = Finding()
 
     async def run(self) -> Counter[str]:
         held, turns = [left async for left in self._few.read(self._directory, self._job)], Turns()
@@ -115,6 +127,8 @@ class _Search:
         await self._tell(self._many, self._few, theirs, bearers)
         told = ((held[place].known(), some) for place, some in mine.items())
         await self._tell(self._few, self._many, told, bearers)
+        await self._directory.findings.write(self._job.id, "suggest", {PROBABLE: self._found})
+        self._counts[WARNINGS + PROBABLE] = self._found.count
         return self._counts
 
     async def _tell(
@@ -128,12 +142,20 @@ class _Search:
         rows: defaultdict[int, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
         turns = Turns()
         for number, (left, some) in enumerate(found, 1):
-            rows[left.bucket][left.id] = _shown(other, left, some, bearers)
+            shown = rows[left.bucket][left.id] = _shown(other, left, some, bearers)
+            if side.decision is DecisionKind.NO_ACCOUNT and shown[0]["score"] * 100 >= LIKELY_SCORE:
+                self._warn(left, shown[0])
             if number % ROWS_AT_ONCE == 0:
                 await self._write(side, rows)
                 rows.clear()
             await turns.step()
         await self._write(side, rows)
+
+    def _warn(self, left: _Known, likeliest: Mapping[str, Any]) -> None:
+        """Keep that an account is probably that of somebody whom provisioning would create."""
+        told = self._directory.keys.fingerprint(f"{PROBABLE} {fold(left.id)} {likeliest['account']['id']}")
+        example = {"identity": left.shown["userPrincipalName"], "account": likeliest["account"]["userName"]}
+        self._found.add(told, example)
 
     async def _write(self, side: _Side, rows: Mapping[int, Mapping[str, list[dict[str, Any]]]]) -> None:
         plan = self._directory.plan(self._job.id)

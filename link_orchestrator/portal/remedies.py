@@ -29,6 +29,7 @@ REFUSED: Final[Mapping[str, str]] = {
 WARNED: Final[Mapping[str, str]] = {
     "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
     "checked on Connect, and plan again.",
+    "probableAccounts": "Open each, and link in a review whose account it is. Provisioning creates the others.",
     "noVerifiedDomains": "Name the domains that are yours in the policy, and plan again.",
     "outsideVerifiedDomains": "Add those of the domains that are yours to the verified domains of the policy, and plan "
     "again. An address in another domain proves nothing.",
@@ -58,6 +59,8 @@ POLICY_WARNED: Final[Mapping[str, str]] = {
 }
 """What to do about a warning of the policy, on its page."""
 ROWS: Final[Mapping[str, tuple[str, str]]] = {
+    "policyChanged": ("policy", "The policy"),
+    "probableAccounts": ("runs/{run}/decisions?decision=noAccount&score=0.9", "The rows"),
     "noVerifiedDomains": ("policy", "The policy"),
     "outsideVerifiedDomains": ("runs/{run}/decisions?decision=outsideVerifiedDomains", "The rows"),
     "trustEmails": ("runs/{run}/decisions?decision=review", "The rows"),

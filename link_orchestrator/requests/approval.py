@@ -17,7 +17,7 @@ from link_orchestrator.approving import ATTEMPTS, approved, count_plan, count_re
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
-from link_orchestrator.requests.jobs import answer, find_job
+from link_orchestrator.requests.jobs import answer, as_it_stands, find_job
 from link_orchestrator.requests.selection import Filter, refuse_unsent
 from link_orchestrator.run import (
     APPROVALS,
@@ -34,6 +34,7 @@ from shared.admin.body import Body
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.groups import GroupDecisionKind
+from shared.directory.policies import Stored
 from shared.directory.text import counted
 from shared.directory.work.jobs import Job, State
 from shared.json_text import dump
@@ -92,10 +93,13 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
     approval = Approval.read(request, required=False)
     job = await ensure_started(directory, await find_job(directory, request, RUN), client)
     for _ in range(ATTEMPTS):
+        job = await as_it_stands(directory, job)
         links = await _refuse_unapprovable(directory, job, approval)
         if job.state is State.PLANNED:
             options = await _options(directory, job, approval, request, links)
-            seen = acknowledgements(job, _codes(approval), request.by, directory.jobs.now())
+            # What a pilot acknowledges is about its people: whoever approves the rest is asked again.
+            codes = [] if approval.is_pilot else _codes(approval)
+            seen = acknowledgements(job, codes, request.by, directory.jobs.now())
             try:
                 after = approved(
                     directory,
@@ -131,8 +135,8 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
     """
     if job.state not in (State.PLANNED, State.APPROVED) or job.cancelled_by:
         raise Busy(f"phase: the run is {state_in_words(job)}, only a planned run can be approved")
-    if job.state is State.PLANNED and (ended := ended_in_words(await directory.policies.read())):
-        raise Busy(ended)
+    if job.state is State.PLANNED:
+        _refuse_by_policy(job, await directory.policies.read())
     if job.state is State.APPROVED and (PILOT in job.options) != approval.is_pilot:
         if approval.is_pilot:
             raise Busy("phase: the run is approved, all of it: no pilot goes beside that")
@@ -160,6 +164,17 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
     if job.state is State.PLANNED:
         _refuse_unseen(job, approval)
     return links
+
+
+def _refuse_by_policy(job: Job, stored: Stored) -> None:
+    """Raise Busy if matching has ended, or if the policy excludes members of groups whom this plan cannot know."""
+    if ended := ended_in_words(stored):
+        raise Busy(ended)
+    if "groups" not in job.options and stored.policy.excluded_groups - policy_of(job).excluded_groups:
+        raise Busy(
+            "excluded: since this plan the policy excludes the members of a group, and the plan read no groups: cancel "
+            "it, and start a run with groups"
+        )
 
 
 async def _refuse_number(directory: Directory, job: Job, approved_links: int | None, links: int) -> None:
@@ -209,6 +224,7 @@ async def _options(directory: Directory, job: Job, approval: Approval, request: 
             await _refuse_unnumbered(directory, job, links, "number")
     told = {"by": request.by, "at": directory.jobs.now(), "links": links, "pilot": approval.is_pilot}
     told |= {"person": request.person} if request.person else {}
+    told |= {"acknowledged": sorted(_codes(approval))} if approval.is_pilot and approval.acknowledged else {}
     options: dict[str, Any] = {APPROVALS: [*job.options.get(APPROVALS, ()), told]}
     return options | (await pilot.note(directory, job, chosen) if chosen else {})
 

@@ -23,7 +23,7 @@ from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations
 from link_orchestrator.problem_report import BY_REASON
 from link_orchestrator.problems import Problem, Tally
-from link_orchestrator.requests.jobs import shown
+from link_orchestrator.requests.jobs import as_it_stands, shown
 from link_orchestrator.requests.report import DECIDING
 from link_orchestrator.requests.reviews import ROWS_AT_ONCE, Wish, begin_reviewing, lean, record
 from link_orchestrator.requests.sent_file import read_ahead, read_file
@@ -142,7 +142,7 @@ async def decide_by_file(directory: Directory, request: Request, client: Orchest
             not_taken.add(number, reason)
     job = await count_reviews(directory, job)
     counts = {"reviewed": reviewed, "unchanged": unchanged}
-    return Response(200, dump(counts | not_taken.to_json() | {"run": shown(job)}))
+    return Response(200, dump(counts | not_taken.to_json() | {"run": shown(await as_it_stands(directory, job))}))
 
 
 async def _decide(

@@ -15,7 +15,7 @@ from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.verified import told
 from link_orchestrator.run import settled_links
 from link_orchestrator.staged import parts_of
-from link_orchestrator.warnings import warnings_of
+from link_orchestrator.warnings import warnings_of, with_policy_changed
 from link_orchestrator.words import TAKEN_BACK
 from shared import turns
 from shared.admin.parameters import PAGED, page_answer, read_count, read_cursor, refuse_others
@@ -24,7 +24,7 @@ from shared.directory.errors import NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import timestamp
-from shared.directory.work.jobs import Job, made_at
+from shared.directory.work.jobs import Job, State, made_at
 from shared.directory.work.plan import CURSOR, Plan, PlanRow
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
@@ -54,7 +54,14 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
     job = await ensure_started(directory, await find_job(directory, request, kind), client)
     status = await client.get_status(job.id)
     beside = await taken_back(directory, job.id) if kind is RUN else {}
+    job = await as_it_stands(directory, job)
     return answer(job, request, 200, getattr(status, "custom_status", None), beside.get(job.id))
+
+
+async def as_it_stands(directory: Directory, job: Job) -> Job:
+    """Return a run as it is shown: a plan that waits warns of a policy that was changed since."""
+    waits = job.kind == RUN.name and job.state is State.PLANNED
+    return with_policy_changed(job, (await directory.policies.read()).policy) if waits else job
 
 
 async def get_upload(kind: Kind, directory: Directory, request: Request) -> Response:

@@ -19,6 +19,7 @@ from link_orchestrator.prediction.check import check
 from link_orchestrator.requests.basis import undos_and_files
 from link_orchestrator.requests.jobs import (
     address,
+    as_it_stands,
     find_job,
     read_choice,
     select_rows,
@@ -77,6 +78,7 @@ async def get_report(directory: Directory, request: Request) -> Response:
     job = await find_job(directory, request, RUN)
     if _form(request) != "html":
         return await _page(directory, job, request, RUN)
+    job = await as_it_stands(directory, job)
     found = (
         check(
             mapping_of(job),

@@ -18,7 +18,7 @@ from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.passes.counterparts import find_row, objections
 from link_orchestrator.prediction.cycle import after_review
-from link_orchestrator.requests.jobs import find_job, select_rows, shown
+from link_orchestrator.requests.jobs import as_it_stands, find_job, select_rows, shown
 from link_orchestrator.requests.selection import Selection, refuse_unsent
 from link_orchestrator.run import (
     INACTIVE,
@@ -126,7 +126,7 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     job = await count_reviews(directory, job)
     shown_refused = [{"id": row_id, "reason": reason} for row_id, reason in refused.items()]
     document = {"reviewed": done, "refused": shown_refused, **({"cursor": cursor} if cursor else {})}
-    return Response(200, dump(document | {"run": shown(job)}))
+    return Response(200, dump(document | {"run": shown(await as_it_stands(directory, job))}))
 
 
 async def begin_reviewing(directory: Directory, request: Request, client: Orchestrations) -> Job:

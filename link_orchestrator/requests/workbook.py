@@ -42,6 +42,8 @@ class Workbook:
         self._sheet.set_column(0, len(header) - 1, _WIDTH)
         self._sheet.freeze_panes(1, 0)
         if choices:
+            # What is typed there is kept as it is typed: 00123 is no number.
+            self._sheet.set_column(0, len(choices) - 1, _WIDTH, self._book.add_format({"num_format": 49}))
             self._sheet.data_validation(1, 0, MOST_IN_WORKBOOK, 0, {"validate": "list", "source": [*ACTIONS]})
         for place, name in enumerate(header):
             self._sheet.write_string(0, place, name, bold)

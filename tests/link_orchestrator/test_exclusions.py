@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from link_orchestrator.passes import excluded_groups
-from tests.link_orchestrator.running import POLICY, App, Refusal, csv_file, graph, object_id
+from tests.link_orchestrator.running import POLICY, SEEN, App, Refusal, csv_file, graph, object_id
 from tests.link_orchestrator.test_groups import RESEARCH, entra, upload
 
 NAMES = ("ann@contoso.com", "svc-bob@contoso.com", "cleo@contoso.com")
@@ -148,6 +148,65 @@ async def test_an_account_that_is_set_aside_is_not_linked_and_not_reported(app: 
     assert (run["counts"]["setAside"], run["counts"]["accountsSetAside"]) == (1, 1)
     await app.apply(run)
     assert (await app.account(NAMES[0]))["link"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"excluded": [NAMES[0]]}, "the policy excludes the person by now"),
+        ({"excluded": [PEOPLE[0]["id"]]}, "the policy excludes the person by now"),
+        ({"excluded": [{"pattern": "ann*"}]}, "the policy excludes the person by now"),
+        ({"setAside": [NAMES[0]]}, "the policy sets the account aside by now"),
+    ],
+)
+async def test_whom_the_policy_leaves_out_since_the_plan_is_told_and_not_linked(
+    app: App, change: Any, why: str
+) -> None:
+    await app.call("PUT", "directory/policy", POLICY)
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE)
+    await app.call("PUT", "directory/policy", POLICY | change)
+    run = await app.call("GET", f"linking/runs/{run['id']}")
+    (told,) = [one for one in run["warnings"] if one["code"] == "policyChanged"]
+    assert list(told["values"].values()) == [1]
+    with pytest.raises(Refusal, match="policyChanged"):
+        await app.approve(run, acknowledged=[code for code in SEEN if code != "policyChanged"])
+    done = await app.apply(run)
+    assert (done["counts"]["linked"], done["counts"]["refused"]) == (2, 1)
+    assert (await app.account(NAMES[0]))["link"] is None
+    (row,) = [one for one in await app.decisions(run, "link") if one["outcome"].startswith("refused")]
+    assert row["outcome"] == f"refused: {why}; a new run decides again"
+
+
+async def test_so_is_whom_a_review_links(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY)
+    await app.bring(csv_file({"userName": "ann", "email": NAMES[0]}))
+    run = await app.plan(*PEOPLE)
+    (row,) = await app.decisions(run, "review")
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "link"})
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [NAMES[0]]})
+    done = await app.apply(await app.call("GET", f"linking/runs/{run['id']}"))
+    assert (done["counts"].get("linked", 0), done["counts"]["refused"]) == (0, 1)
+
+
+async def test_a_policy_that_was_changed_back_is_no_warning(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY)
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE)
+    await app.call("PUT", "directory/policy", POLICY | {"verifiedDomains": ["contoso.com"]})
+    await app.call("PUT", "directory/policy", POLICY | {"undoDays": 30})
+    run = await app.call("GET", f"linking/runs/{run['id']}")
+    assert "policyChanged" not in [one["code"] for one in run.get("warnings", ())]
+    assert (await app.apply(run))["counts"]["linked"] == 3
+
+
+async def test_a_plan_that_read_no_groups_is_not_approved_once_members_of_one_are_excluded(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY)
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE)
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [{"group": RESEARCH}]})
+    with pytest.raises(Refusal, match="the plan read no groups"):
+        await app.approve(run)
 
 
 async def test_a_row_names_the_entry_by_which_somebody_stays_out(app: App) -> None:

@@ -94,6 +94,23 @@ async def test_a_pilot_of_a_number_links_so_many_and_the_rest_is_approved_after_
     assert told == [(3, True, "local"), (2, True, "local"), (3, False, "local")]
 
 
+async def test_what_a_pilot_acknowledges_is_asked_again_of_whoever_approves_the_rest(app: App) -> None:
+    await app.bring(
+        csv_file(*({"userName": name.partition("@")[0], "email": name, "emailVerified": "yes"} for name in NAMES))
+    )
+    run = await app.plan(*IDENTITIES)
+    assert _codes(run) == ["userNameChanges"]
+    with pytest.raises(Refusal, match="userNameChanges"):
+        await app.approve(run, number=1, acknowledged=[])
+    job = await pilot(app, run, number=1)
+    assert job["options"]["approvals"][0]["acknowledged"] == ["userNameChanges"]
+    assert [one["acknowledged"] for one in job["warnings"]] == [False]
+    with pytest.raises(Refusal, match="userNameChanges"):
+        await app.approve(job, acknowledged=[])
+    done = await app.apply(job)
+    assert [one["acknowledged"] for one in done["warnings"]] == [True]
+
+
 async def test_a_pilot_of_rows_links_these_rows(app: App, run: Any) -> None:
     rows = {row["identity"]["objectId"]: row["id"] for row in await app.decisions(run, "link")}
     named = [object_id(1), object_id(6)]

@@ -100,6 +100,13 @@ class Decisions:
         return [action for action, decisions in ACTIONS.items() if self.asked.get("decision") in decisions]
 
     @property
+    def scores(self) -> Sequence[tuple[str, str]]:
+        """Least scores of suggestions that may be chosen, with one that the address has."""
+        known = [("", "Or not"), ("0.9", "Much alike"), ("0.7", "Somewhat alike")]
+        score = self.asked.get("score", "")
+        return known if score in dict(known) else [*known, (score, score)]
+
+    @property
     def rules(self) -> Sequence[tuple[str, str]]:
         return [("", "Any rule"), *((one, one) for one in RULES)]
 

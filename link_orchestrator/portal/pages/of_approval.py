@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
 from link_orchestrator.portal.pages.of_plan import RULES
 from link_orchestrator.portal.pages.of_run import Run, Warned
 from shared.scim.errors import InvalidValue
+
+MOST_COUNTED: Final = 50
+"""Rows of a pilot of which it is counted what becomes of them: those that a page of decisions can tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Approval:
     """Warnings whose boxes are ticked."""
     rows: Sequence[str] = ()
     """Rows that a pilot links, by their ids; none for a pilot by a number or a filter."""
+    renamed: int | None = None
+    """How many of these rows' people get another sign-in name with the first cycle; None where that was not counted."""
 
     @property
     def open(self) -> Sequence[Warned]:
@@ -39,7 +45,17 @@ class Approval:
 
 async def read(asked: Asked) -> Approval:
     """Return what the page shows, with what was ticked."""
-    return Approval(await Run.read(asked), asked.form.all("acknowledged"), asked.form.all("rows"))
+    rows = asked.form.all("rows")
+    renamed = await _renamed(asked, rows) if 0 < len(rows) <= MOST_COUNTED else None
+    return Approval(await Run.read(asked), asked.form.all("acknowledged"), rows, renamed)
+
+
+async def _renamed(asked: Asked, rows: Sequence[str]) -> int:
+    """Return of how many rows the first cycle changes the sign-in name."""
+    path = "linking/runs/{id}/decisions/{row}"
+    asking = (asked.api.get(path, id=asked.path["id"], row=row) for row in rows)
+    found = await asyncio.gather(*asking, return_exceptions=True)  # the API refuses what is no row once it is sent
+    return sum(isinstance(one, dict) and "userName" in one.get("changes", {}) for one in found)
 
 
 async def send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:

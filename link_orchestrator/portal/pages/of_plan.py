@@ -74,6 +74,14 @@ class Row:
         return next(candidates, own)
 
     @property
+    def likeliest(self) -> tuple[str, float] | None:
+        """The counterpart that is suggested first, with its score; None for none."""
+        if not (some := self.document.get("suggestions")):
+            return None
+        who = some[0].get("account") or some[0].get("identity")
+        return who.get("userName") or who.get("userPrincipalName"), some[0]["score"]
+
+    @property
     def name(self) -> str:
         """What the row is called where it is spoken of."""
         value = self.document.get("value", {}).get("value")

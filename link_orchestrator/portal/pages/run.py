@@ -66,6 +66,11 @@ class OneRun:
         return self.run.bars(known, "predicted", counts="predicted")
 
     @property
+    def alike(self) -> int:
+        """People without a match to whom an account here is much alike."""
+        return sum(one["count"] for one in self.run.document.get("warnings", ()) if one["code"] == "probableAccounts")
+
+    @property
     def by(self) -> Mapping[str, str]:
         """Who did what, in the words of the API: the person where it knows one."""
         document, persons = self.run.document, self.run.document.get("persons", {})

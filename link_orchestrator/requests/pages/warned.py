@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from link_orchestrator.requests.pages.parts import at, box
-from link_orchestrator.warnings import UNREAD
+from link_orchestrator.warnings import PROBABLE, UNREAD
 
 Warned = Mapping[str, Any]
 """A warning as the API shows it."""
@@ -37,6 +37,8 @@ def remedy_of(warned: Warned, *, trial: bool = False) -> str:
     """Return what to do about a warning."""
     if trial and warned.get("code") == UNREAD:
         return f"See why: {PROBLEMS}. Correct the file, and plan again."
+    if trial and warned.get("code") == PROBABLE:
+        return f"Look at them: {ROWS}, where decision has noAccount and suggestions names an account."
     remedy = str(warned.get("remedy", ""))
     return _ASKED.sub(_in_rows, remedy) if trial else remedy
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from shared.directory.errors import Busy, InvalidCursor, refused_behind
 from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
+from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.likeness import LIKELY_SCORE
 from shared.directory.work.buckets import read_place
 from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
 from shared.json_text import dump, load
@@ -293,6 +295,8 @@ def _effect(row: PlanRow) -> Counter[str]:
     if predicted:
         counts[f"predicted.{predicted}"] += 1
         counts["warnings.secondAccounts"] += bool(row.shown["predicted"].get("second"))
+    if links and row.decision == DecisionKind.NO_ACCOUNT and _is_likely(row):
+        counts["warnings.probableAccounts"] -= 1
     if links or unlinks:
         chosen = _chosen(row)
         changes = chosen.get("changes", ())
@@ -300,6 +304,11 @@ def _effect(row: PlanRow) -> Counter[str]:
         told += [f"impact.{name}" for name in (*changes, *(["accounts"] if changes else []))]
         counts.update(dict.fromkeys(told, links - unlinks))
     return counts
+
+
+def _is_likely(row: PlanRow) -> bool:
+    """Tell whether the plan warns that an account is probably this person's."""
+    return any(one["score"] * 100 >= LIKELY_SCORE for one in row.suggestions)
 
 
 def _chosen(row: PlanRow) -> Mapping[str, Any]:

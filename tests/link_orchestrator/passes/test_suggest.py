@@ -12,7 +12,7 @@ from link_orchestrator.orchestrator import PLAN_PASSES, SUGGEST_PASSES, link_acc
 from link_orchestrator.passes import suggest as suggesting
 from link_orchestrator.passes.suggest import suggest
 from shared.directory.directory import Directories
-from tests.link_orchestrator.running import App, Engine, csv_file, graph, object_id, plan_rows
+from tests.link_orchestrator.running import SEEN, App, Engine, Refusal, csv_file, graph, object_id, plan_rows
 from tests.link_orchestrator.test_orchestrator import START, answers, stages
 
 ACCOUNTS = csv_file(
@@ -55,6 +55,22 @@ async def test_accounts_and_identities_without_a_match_are_suggested_to_each_oth
     assert "suggestions" not in accounts["nobody"]
 
 
+async def test_it_is_warned_of_people_who_would_be_created_though_an_account_is_much_alike(app: App) -> None:
+    run = await planned(app)
+    (told,) = [one for one in run["warnings"] if one["code"] == "probableAccounts"]
+    assert (told["count"], told["acknowledged"]) == (1, False)
+    assert told["examples"] == [{"identity": "x4711@contoso.com", "account": "amueller"}]
+    with pytest.raises(Refusal, match="probableAccounts"):
+        await app.approve(run, acknowledged=[code for code in SEEN if code != "probableAccounts"])
+    (row,) = (await app.call("GET", f"linking/runs/{run['id']}/decisions", decision="noAccount", score="0.9"))[
+        "decisions"
+    ]
+    assert row["identity"]["objectId"] == object_id(2)
+    review = {"rows": [row["id"]], "action": "link", "account": "amueller"}
+    answer = await app.call("POST", f"linking/runs/{run['id']}/review", review)
+    assert "probableAccounts" not in [one["code"] for one in answer["run"].get("warnings", ())]
+
+
 async def test_namesakes_are_said_to_be_so_on_either_side_and_never_sure(app: App) -> None:
     run = await planned(app)
     rows = [*await app.decisions(run, "noIdentity"), *await app.decisions(run, "noAccount")]
@@ -95,7 +111,7 @@ async def test_a_pass_that_runs_again_suggests_the_same(app: App) -> None:
     before, job = await plan_rows(directory, run["id"]), await directory.jobs.get(run["id"])
     slice_ = Slice(job=job.id, directory="main", pass_name="suggest", low=0, high=4)
     counted = await suggest(directory, job, slice_)
-    assert counted == Counter({"suggestions.noAccount": 3, "suggestions.noIdentity": 2})
+    assert counted == Counter({"suggestions.noAccount": 3, "suggestions.noIdentity": 2, "warnings.probableAccounts": 1})
     assert [(row, row.suggestions) for row in await plan_rows(directory, run["id"])] == [
         (row, row.suggestions) for row in before
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Route
 
 import function_app
 from infra.local.host import LocalHost
@@ -31,6 +32,28 @@ async def test_made_up_people_come_with_a_click(screen: Screen) -> None:
     await screen.page.get_by_role("link", name="Make a plan").wait_for()  # the import has ended meanwhile
     await screen.page.wait_for_load_state()
     await screen.check("overview-tried")
+
+
+NOTING = """addEventListener("DOMContentLoaded", () => {
+  const status = document.getElementById("status");
+  new MutationObserver(() => status.textContent && sessionStorage.setItem("said", status.textContent))
+    .observe(status, { childList: true });
+})"""
+"""Script that notes what the foot of a page says: while a page waits for the next one, nothing can be asked of it."""
+
+
+async def test_what_takes_longer_than_a_second_is_told_to_be_under_way(screen: Screen) -> None:
+    async def held(route: Route) -> None:
+        await asyncio.sleep(1.5 if route.request.method == "POST" else 0)
+        await route.continue_()
+
+    await screen.page.add_init_script(NOTING)
+    await screen.open()
+    await screen.page.route("**/portal", held)
+    await screen.page.get_by_role("button", name="Try it with made-up people").click()
+    await screen.page.get_by_text("made-up accounts are being imported").wait_for()
+    assert "The server is at work" in await screen.page.evaluate("sessionStorage.getItem('said')")
+    assert not await screen.page.get_by_text("The server is at work").count()
 
 
 async def test_every_error_is_a_page(screen: Screen) -> None:

@@ -101,6 +101,34 @@ async def test_the_way_from_plan_to_undo_works_by_keys_alone(screen: Screen, api
     assert (await api.call("GET", f"linking/{here}/undo"))["counts"]["undone"] == links
 
 
+async def test_what_an_undo_would_not_give_back_is_seen_before_it(screen: Screen, api: Api) -> None:
+    run = await plan_demo(api)
+    await api.approve(run)
+    await api.wait(f"linking/runs/{run['id']}", "done")
+    row, *_ = await api.decisions(run, "link")
+    await api.call("GET", "scim/v2/Users", filter=f'externalId eq "{row["identity"]["objectId"]}"')
+    values = {"active": False, "title": "Director", "userName": "new@contoso.com"}
+    operations = [{"op": "replace", "path": name, "value": value} for name, value in values.items()]
+    asked = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations}
+    await api.call("PATCH", f"scim/v2/Users/{row['account']['id']}", asked, "application/scim+json")
+    for number in range(60):
+        evidence = {"evidence": {"nameId": f"id{number}"}}
+        await api.call("PATCH", f"accounts/{row['account']['id']}", evidence)
+    await screen.open(f"runs/{run['id']}/undo")
+    await screen.page.get_by_role("button", name="Look what the undo would do").click()
+    main = screen.page.get_by_role("main")
+    await expect(main).to_contain_text("1 account that provisioning switched off stays inactive")
+    await expect(main).to_contain_text("userName of 1 account")
+    await expect(screen.page.get_by_role("link", name="new@contoso.com")).to_be_visible()
+    await screen.check("undo-preview-partly")
+    await screen.open(f"accounts/{row['account']['id']}")
+    await screen.page.get_by_role("link", name="Next page").click()
+    await expect(main).to_contain_text("This is the last page.")
+    await screen.check("account-history-older")
+    await screen.page.get_by_role("link", name="First page").click()
+    await expect(screen.page.get_by_role("link", name="Next page")).to_be_visible()
+
+
 async def test_every_page_of_a_plan_is_looked_at(screen: Screen, api: Api) -> None:
     await screen.open("runs")
     await screen.check("runs-empty")

@@ -499,6 +499,7 @@ async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, 
     path = here(run, "/pilot")
     chosen = await door.send(path, {"do": "choose", "rows": row["id"]}, token=(await door.get(path)).token)
     assert "The 1 row that you ticked" in chosen.text
+    assert f"provisioning does, of {int('userName' in row.get('changes', {}))} of these 1." in chosen.text
     fields = {"do": "approve", "planned": str(run["links"]), "acknowledged": boxes(run)}
     nobody = await door.send(path, fields)
     assert nobody.status == 400
@@ -516,7 +517,10 @@ async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, 
     again = await door.send(path, {**fields, "number": "1"})
     assert again.status == 409, "the page that was shown before it, sent once more, is no second pilot"
     fields["planned"] = str(run["links"])
-    assert (await door.send(path, {**fields, "number": "2", "acknowledged": ""})).status == 303
+    unseen = await door.send(path, {**fields, "number": "2", "acknowledged": ""})
+    assert unseen.status == 400, "what was ticked for a pilot was ticked for its people"
+    fields["acknowledged"] = boxes(run)
+    assert (await door.send(path, {**fields, "number": "2"})).status == 303
     run = await api.wait(f"linking/runs/{run['id']}", "done", "planned")
     assert "The rest of the plan still waits" in (await door.get(here(run, "/undo"))).text
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
+import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from tempfile import gettempdir
@@ -358,6 +360,15 @@ async def test_more_rows_than_a_workbook_holds_are_refused(app: App, run: Any, m
     with pytest.raises(AssertionError, match="a workbook has at most"):
         await table(app, run, "xlsx")
     assert await table(app, run, "xlsx", decision="review")
+
+
+async def test_what_is_typed_into_the_empty_columns_of_a_workbook_is_text(app: App, run: Any) -> None:
+    with zipfile.ZipFile(io.BytesIO(await table(app, run, "xlsx"))) as book:
+        sheet, styles = (book.read(name).decode() for name in ("xl/worksheets/sheet1.xml", "xl/styles.xml"))
+    found = re.search(r'<col min="1" max="3" [^>]*style="(\d+)"', sheet)
+    assert found
+    formats = re.findall(r"<xf [^>]*>", styles.partition("<cellXfs")[2])
+    assert 'numFmtId="49"' in formats[int(found[1])]
 
 
 @given(st.lists(st.lists(st.text(max_size=40), min_size=2, max_size=2), max_size=5))
