@@ -110,7 +110,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_row": Operation("RowInFull"),
     "linking_run_report": Operation(
         "File",
-        query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial"),
+        query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial", "decided"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_undo_preview": Operation("UndoPreview", query=("keep",)),
@@ -186,6 +186,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "trial": (
         "Whether the HTML report says that the plan is not kept, so that nobody can approve it.",
+        {"type": "boolean", "default": False},
+    ),
+    "decided": (
+        "Whether the columns of a decisions file have what was decided, to be sent to another plan.",
         {"type": "boolean", "default": False},
     ),
     "warning": (

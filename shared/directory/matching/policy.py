@@ -283,7 +283,9 @@ class Policy:
 
         An exclusion is for look-alikes, too; what it allows is for the very letters.
         """
-        return not self.creatable.isdisjoint((_in_letters(object_id), _in_letters(user_principal_name)))
+        return bool(self.creatable) and not self.creatable.isdisjoint(
+            (_in_letters(object_id), _in_letters(user_principal_name))
+        )
 
     def sets_aside(self, account_id: str, user_name: str) -> bool:
         """Tell whether the administrator set an account aside."""
