@@ -63,9 +63,16 @@ def is_address(text: str) -> bool:
     return len(text) <= MAX_ADDRESS_CHARS and _ADDRESS.fullmatch(text) is not None
 
 
+def find_unseen(text: str) -> str:
+    """Return the first character that breaks its line, is a control character or is not shown, like `U+000A`, or ""."""
+    found = _CONTROL.search(text)
+    return f"U+{ord(found.group()):04X}" if found else find_hidden(text)
+
+
 _MARKS: Final = re.compile("[\u061c\u200e\u200f]")
 _BREAK: Final = re.compile(r"[\t\r\n]")
 _ADDRESS: Final = re.compile(r"[^\s@,;<>()\"]+@[^\s@,;<>()\"]+")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _JOINERS: Final = "\u200c\u200d\ufe0e\ufe0f"
 _JOINED: Final = ("So", "Sk", "Sm", "Lo", "Mn", "Mc")
 
