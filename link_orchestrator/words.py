@@ -48,7 +48,7 @@ DECISIONS: Final[Bars] = {
 WHOLES: Final = (
     ("linked on approval", "go", ("link",)),
     ("linked before", "went", ("alreadyLinked",)),
-    ("left to a person", "ask", ("review", "ambiguous", "conflict", "outsideVerifiedDomains")),
+    ("left to a person, with conflicts", "ask", ("review", "ambiguous", "conflict", "outsideVerifiedDomains")),
     ("protected, excluded or set aside", "apart", ("protected", "excluded", "setAside")),
     ("without an account, in Entra only", "new", ("noAccount",)),
     ("accounts without an identity: stay as they are", "rest", ("noIdentity",)),

@@ -14,7 +14,18 @@ from link_orchestrator.prediction.cycle import PredictedOutcome, Prediction
 from link_orchestrator.prediction.impact import Impact
 from link_orchestrator.prediction.mapping import AttributeMapping
 from link_orchestrator.run import INACTIVE, WARNINGS
-from link_orchestrator.warnings import DISABLED, FILLERS, IMPACT, NAME_KEPT, NAMES, OUTSIDE, SECOND, TRUST, UNASSIGNED
+from link_orchestrator.warnings import (
+    DISABLED,
+    FILLERS,
+    IMPACT,
+    NAME_KEPT,
+    NAMES,
+    OUTSIDE,
+    SECOND,
+    TRUST,
+    UNASSIGNED,
+    add_met,
+)
 from shared.directory.keys import Keys, fold
 from shared.directory.matching.accounts import Decision, DecisionKind, decide
 from shared.directory.matching.evidence import AccountFacts, Candidate, MatchEvidence, trust_of
@@ -77,6 +88,8 @@ class Said:
     ) -> None:
         """Keep what a row says of an identity, and count it."""
         account, changes = decision.account, shown.get("changes", {})
+        if decision.kind is DecisionKind.EXCLUDED:
+            add_met(self.found, self.keys, self.policy.naming(identity))
         if decision.kind in LINKED and changes:
             self.counts[ACCOUNTS] += 1
             for name in changes:

@@ -17,6 +17,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "columns": "Say which it is under More choices, with a line like: {example}",
     "export": "Export it with that column, too.",
     "table": "Download one from this page, fill in {columns}, and send it back.",
+    "anotherPlan": "Tick that the file is of another plan, and choose it again. Or download the rows of this one.",
     "oneDomain": "write one a line",
     "subdomains": "for a domain and its subdomains write *.{domain}",
     "excludesNobody": "name a person by one of these, or begin the line with pattern, domain, group or type",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from link_orchestrator.requests.jobs import shown
-from shared.admin.parameters import page_answer, read_count
+from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, is_group
 from shared.directory.work.activity import Deed
@@ -17,7 +17,7 @@ from shared.scim.endpoint import Request, Response
 
 async def list_activity(directory: Directory, request: Request) -> Response:
     """List who changed what, the latest first: links by hand, imports, runs, approvals, reviews, undos, settings."""
-    deeds, cursor = await directory.activity.page(request.params.get("cursor", ""), read_count(request))
+    deeds, cursor = await directory.activity.page(read_cursor(request, "activity"), read_count(request))
     about = dict.fromkeys(deed.about for deed in deeds if ID.fullmatch(deed.about))
     accounts = await directory.accounts.find_many([one for one in about if not is_group(one)])
     groups = await directory.groups.find_many([one for one in about if is_group(one)])
@@ -25,7 +25,7 @@ async def list_activity(directory: Directory, request: Request) -> Response:
     jobs = await directory.jobs.find_many(one for deed in deeds for one in (deed.about, deed.job) if one)
     people = await directory.activity.people(deed.by for deed in deeds)
     rows = [_row(deed, deed.person or people.get(deed.by, ""), named, jobs) for deed in deeds]
-    return page_answer("activity", rows, cursor)
+    return page_answer(request, "activity", rows, cursor)
 
 
 async def list_under_way(directory: Directory, request: Request) -> Response:

@@ -31,6 +31,7 @@ from link_orchestrator.run import (
 )
 from shared import turns
 from shared.admin.body import Body
+from shared.admin.parameters import open_cursor, seal_cursor
 from shared.directory.directory import Directory
 from shared.directory.errors import refused_behind
 from shared.directory.keys import ID, Key, application_key, fold
@@ -215,7 +216,11 @@ async def _select(
         return rows, None
     refuse_unsent(asked.filter, job)
     decision, selects = asked.filter.decision.value, asked.filter.selects
-    return await select_rows(directory.plan(job.id), decision, asked.cursor, ROWS_AT_ONCE, selects)
+    of = ("reviews", job.id, asked.filter.model_dump(mode="json"))
+    rows, cursor = await select_rows(
+        directory.plan(job.id), decision, open_cursor(asked.cursor, *of), ROWS_AT_ONCE, selects
+    )
+    return rows, seal_cursor(cursor, *of) if cursor else None
 
 
 @dataclass(frozen=True, slots=True)

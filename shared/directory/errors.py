@@ -47,7 +47,10 @@ class InvalidCursor(DirectoryError):
     """A cursor that came with no page of the same listing."""
 
     def __init__(self) -> None:
-        super().__init__("cursor: take the one of the former page, or start without")
+        super().__init__(
+            "cursor: no page of this list and of these parameters ended there: take the one of the former page, with "
+            "the parameters of that, or start without"
+        )
 
 
 class Stale(DirectoryError):

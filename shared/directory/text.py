@@ -39,6 +39,13 @@ def find_hidden(text: str, *, emoji: bool = False) -> str:
     return ""
 
 
+def find_unseen(text: str) -> str:
+    """Return the first character that breaks its line, is a control character or is not shown, like `U+000A`, or ""."""
+    found = _CONTROL.search(text)
+    return f"U+{ord(found.group()):04X}" if found else find_hidden(text)
+
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _JOINERS: Final = "\u200c\u200d\ufe0e\ufe0f"
 _JOINED: Final = ("So", "Sk", "Sm", "Lo", "Mn", "Mc")
 

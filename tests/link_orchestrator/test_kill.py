@@ -60,6 +60,7 @@ from tests.link_orchestrator.running import (
     start_of,
 )
 from tests.shared.directory.invariants import check_invariants
+from tests.stored import stored_rows
 from tests.waiting import PATIENCE, until
 
 FILE = csv_file(
@@ -211,9 +212,7 @@ def stored(path: Path) -> list[str]:
 
     What is staged is left out: an attempt that was cut off leaves its own, which readers bear.
     """
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        found = connection.execute("SELECT partition, key, columns FROM scimlink").fetchall()
-    found = [row for row in found if b"_s_" not in row[0]]
+    found = [row for row in stored_rows(path, "scimlink") if b"_s_" not in row[0]]
     return sorted(MOMENT.sub("T", f"{place!r} {AUDIT.sub(rb'', key)!r} {columns}") for place, key, columns in found)
 
 

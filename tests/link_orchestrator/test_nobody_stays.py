@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,10 @@ from tests.link_orchestrator.life import USER
 from tests.link_orchestrator.passes.test_undo import person, scim_patch, undo
 from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, all_accounts, csv_file, graph, object_id
+from tests.stored import stored_rows, stored_tables
 
 GONE = "zoe"
+
 """What every name, address and title of people begins with who have no account in the end."""
 
 
@@ -33,12 +33,12 @@ class Later(datetime):
 
 def rows_about(folder: Path, word: str) -> list[tuple[str, ...]]:
     """Return table, partition, key and columns of every row that has a word, in any letters."""
-    found = []
-    with closing(sqlite3.connect(folder / "scimlink.db")) as connection:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for name in names:
-            rows = connection.execute(f"SELECT CAST(partition AS TEXT), CAST(key AS TEXT), columns FROM {name}")  # noqa: S608
-            found += [(name, row[0], row[1], row[2]) for row in rows if word in " ".join(map(str, row)).casefold()]
+    found, file = [], folder / "scimlink.db"
+    for name in stored_tables(file):
+        for partition, key, columns in stored_rows(file, name):
+            row = partition.decode(), key.decode(), columns
+            if word in " ".join(row).casefold():
+                found.append((name, *row))
     return found
 
 

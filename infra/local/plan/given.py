@@ -16,6 +16,7 @@ from link_orchestrator.files.identities import read_identities
 from link_orchestrator.files.rows import UnreadableFile
 from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
 from shared.directory.matching.identity import Identity
+from shared.json_text import Twice, read_written
 
 ACCOUNTS, IDENTITIES, DOMAINS, TRUST, POLICY, OUT = "ACCOUNTS", "IDENTITIES", "DOMAINS", "TRUST_EMAILS", "POLICY", "OUT"
 ACCOUNT_COLUMNS, IDENTITY_COLUMNS = "ACCOUNT_COLUMNS", "IDENTITY_COLUMNS"
@@ -159,7 +160,10 @@ def _policy(path: str, domains: str, trust: str) -> Mapping[str, Any]:
     policy: Any = {}
     if path:
         try:
-            policy = json.loads(_bytes(POLICY, _path(POLICY, path)))
+            content = _bytes(POLICY, _path(POLICY, path))
+            policy = read_written(content.decode(json.detect_encoding(content)))
+        except Twice as problem:
+            raise Trouble(f"{POLICY}={path}: {problem}.") from None
         except ValueError as problem:
             raise Trouble(f"{POLICY}={path} is not JSON: {problem}.") from None
         if not isinstance(policy, dict):

@@ -137,8 +137,9 @@ async def check_mapping(asked: Asked) -> Outcome:
         raise InvalidValue("mapping: choose the file that you downloaded")
     try:
         await asked.api.post("linking/mapping", file.content)
-    except InvalidSyntax:
-        raise InvalidValue("mapping: the file is no JSON. Choose the schema as Entra gives it under Download") from None
+    except InvalidSyntax as error:
+        said = error.detail.replace("The body", "the file").replace("the body", "the file").rstrip(".")
+        raise InvalidValue(f"mapping: {said}. Choose the schema as Entra gives it under Download") from None
     return SeeOther("connect", said="checked")
 
 

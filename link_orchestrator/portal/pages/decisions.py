@@ -166,7 +166,8 @@ async def decide_by_file(asked: Asked) -> Outcome:
     if file is None or not file.content:
         raise InvalidValue("file: choose the file that you filled in")
     kind = next((kind for end, kind in FILES.items() if file.name.lower().endswith(end)), file.content_type)
-    answer = await asked.api.post("linking/runs/{id}/decisions", file.content, kind, id=asked.path["id"])
+    by = "names" if "by" in asked.form else None
+    answer = await asked.api.post("linking/runs/{id}/decisions", file.content, kind, id=asked.path["id"], by=by)
     counts = {"taken": answer["reviewed"], "same": answer["unchanged"]}
     if not answer["notTaken"]:
         told = {name: str(count) for name, count in counts.items() if count}

@@ -109,7 +109,7 @@ async def show_row(asked: Asked) -> Outcome:
         if other := await _find_account(asked, one):
             others[one] = other
     among = conditions(asked) or {"decision": row.decision}
-    page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=row.id, count="1", **among)
+    page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, behind=row.id, count="1", **among)
     following = page["decisions"][0]["id"] if page["decisions"] else ""
     rivals = [one for one in by_id.values() if one["id"] in row.document.get("others", ())]
     named = [one["id"] for one in row.document.get("candidates", ())][:MOST_ABREAST]

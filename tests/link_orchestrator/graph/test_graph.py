@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from link_orchestrator.passes import read
 from shared.directory.directory import Directories
 from shared.directory.work.readings import READING, Readings
 from tests.link_orchestrator.running import App, Refusal, csv_file, graph, object_id, rows_of, serving
+from tests.stored import stored_rows
 from tests.waiting import until
 
 ACCOUNTS = csv_file(
@@ -503,8 +503,7 @@ async def test_tokens_and_links_stand_in_no_history_status_or_log(
     kept = [row for row in await rows_of(app.tables, directory.keys.jobs()) if row.key.startswith(READING)]
     assert len(kept) == 1, "the place is kept in the tables"
     assert "skiptoken" not in str(kept[0].columns), "not any longer than it is needed"
-    with closing(sqlite3.connect(tmp_path / "scimlink.db")) as connection:
-        histories = str(connection.execute("SELECT * FROM histories").fetchall())
+    histories = str(stored_rows(tmp_path / "scimlink.db", "histories"))
     # msal and aiohttp say what they do on DEBUG; what is said by us and by them holds no token and no link.
     logged = "\n".join(record.getMessage() for record in caplog.records)
     for text in (shown, histories, logged):

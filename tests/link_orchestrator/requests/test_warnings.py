@@ -52,9 +52,7 @@ class TestAcknowledging:
         done = await app.wait(f"linking/runs/{run['id']}", "done")
         assert (done["counts"]["linked"], warned(done, "userNameChanges")["acknowledgedBy"]) == (1, "local")
 
-    async def test_a_sign_in_name_that_changes_in_case_alone_is_nothing_to_acknowledge(
-        self, app: App
-    ) -> None:
+    async def test_a_sign_in_name_that_changes_in_case_alone_is_nothing_to_acknowledge(self, app: App) -> None:
         await app.bring(csv_file({"userName": "Ada@Contoso.COM"}, {"userName": "bob", "email": "bob@contoso.com"}))
         run = await app.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com"))
         assert (run["impact"]["userName"], "userNameChanges" in {one["code"] for one in run["warnings"]}) == (1, False)
