@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from link_orchestrator.requests.jobs import shown
+from link_orchestrator.run import APPROVALS
 from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, is_group
@@ -13,6 +14,9 @@ from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
+
+APPROVE: Final = "linking_run_approve"
+"""The operation that approves a run, or a pilot of it."""
 
 
 async def list_activity(directory: Directory, request: Request) -> Response:
@@ -45,7 +49,17 @@ def _row(deed: Deed, person: str, named: Mapping[str, Any], jobs: Mapping[str, J
         row["job"] = _job(deed.about, jobs)
     if deed.job:
         row["began"] = _job(deed.job, jobs)
+    if deed.did == APPROVE and (job := jobs.get(deed.about)) and (approval := _approval(deed, job)):
+        row["links"] = approval["links"]
+        if approval["pilot"]:
+            row["pilot"] = True
     return row
+
+
+def _approval(deed: Deed, job: Job) -> Mapping[str, Any] | None:
+    """Return what an approval approved, as its run has it: the first since then by the same person."""
+    known = (one for one in job.options.get(APPROVALS, ()) if one["by"] == deed.by and one["at"] >= deed.at)
+    return next(known, None)
 
 
 def _job(job_id: str, jobs: Mapping[str, Job]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -363,6 +363,11 @@ def _is_own(row: PlanRow, account_id: str) -> bool:
     return account_id in row.versions or account_id == row.shown.get("account", {}).get("id")
 
 
+ALONE: Final = "name it as the only one of rows"
+NAME_ACCOUNT: Final = "name the one that is this person's as account"
+"""What to do about rows that are not reviewed with others, or have no one account. Pages have other ways to say it."""
+
+
 def _unsuitable(wish: Wish) -> str:
     """Return why a row's decision does not allow what is asked, or ""."""
     row = wish.row
@@ -379,11 +384,11 @@ def _unsuitable(wish: Wish) -> str:
     if wish.action != LINK:
         return ""
     if row.decision == ONE_BY_ONE and not wish.alone:
-        return f"a row that is {row.decision} is linked alone: name it as the only one of rows"
+        return f"a row that is {row.decision} is linked alone: {ALONE}"
     if wish.account is None and row.decision == DecisionKind.AMBIGUOUS:
-        return "several accounts match: name the one that is this person's as account"
+        return f"several accounts match: {NAME_ACCOUNT}"
     if wish.account is None and row.decision == DecisionKind.NO_ACCOUNT:
-        return f"a row that is {row.decision} is linked to no account unless you name the person's as account"
+        return f"a row that is {row.decision} is linked to no account: {NAME_ACCOUNT}"
     return ""
 
 

@@ -111,7 +111,7 @@ async def stage_rows(
         except UnreadableFile as error:
             raise InvalidSyntax(str(error)) from error
     if not counts["read"]:
-        why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " It holds none."
+        why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " There is no row in it."
         raise InvalidSyntax(f"No row of the file can be used.{why}")
     await write()
     return report

@@ -57,8 +57,8 @@ class Stale(DirectoryError):
     """The resource changed between the read and the write."""
 
 
-class NotShown(DirectoryError):
-    """A value by which others know an account or a group has a character that nobody sees. The message names both."""
+class Unfit(DirectoryError):
+    """A value by which others know an account or a group may not be so. The message names it, and says why."""
 
 
 class NobodysId(DirectoryError):

@@ -25,6 +25,37 @@ NAMES: Final = {
 }
 """Attributes whose name in the Entra admin center is another one than here."""
 
+OTHERS: Final = (
+    (
+        (EXTERNAL_ID,),
+        "Change it, as above: it comes from objectId. Do not delete it.",
+    ),
+    (
+        (USER_NAME,),
+        "Keep it, or change its source, as the next step says. Do not delete it: nobody could be created.",
+    ),
+    (
+        (ACTIVE,),
+        "Keep it: whoever leaves is deactivated by it. Its expression begins with Switch([IsSoftDeleted].",
+    ),
+    (
+        ("displayName", "name.givenName", "name.familyName", "name.formatted", 'emails[type eq "work"].value'),
+        "Keep them, unless the application's own values are to stay: then delete the mapping.",
+    ),
+    (
+        ("title", "preferredLanguage", "phoneNumbers[…]", "addresses[…]", "…:User:department", "…:User:manager"),
+        "Keep those whose values Entra has better than the application; delete the others, and what is here stays.",
+    ),
+    (
+        ("…:User:employeeNumber",),
+        "Keep it, if employee numbers are in Entra: later runs find people by it, too.",
+    ),
+)
+"""What to do about the mappings that Entra makes by itself, by their targets.
+
+https://learn.microsoft.com/entra/identity/app-provisioning/use-scim-to-provision-users-and-groups
+"""
+
 
 class Mapped(NamedTuple):
     """An attribute of the mapping: its name in the Entra admin center, what is asked for, and what is there."""
@@ -63,6 +94,7 @@ class Connect:
     name_id: str = "userPrincipalName"
     adopts: bool = False
     switch: str = SWITCH
+    others: Sequence[tuple[Sequence[str], str]] = OTHERS
     soon: int = SOON
 
     def remedy(self, warning: Document) -> str:

@@ -106,6 +106,8 @@ FEWEST_JOB_DAYS: Final = 30
 MOST_JOB_DAYS: Final = 3650
 MOST_EVERY_HOURS: Final = 7 * 24
 MOST_AUTO_LINKS: Final = 1_000_000
+NO_SHARE: Final = "must be a number from 0 to 1"
+"""What is said of what is no share. A page has it in per cent."""
 MAX_EXCLUDED_CHARS: Final = 300_000
 """Characters of exclusions in a policy: the row of a run, which has a copy of the policy, has room for a third more."""
 
@@ -498,7 +500,7 @@ def _flag(document: Mapping[str, Any], name: str, default: bool = False) -> bool
 def _share(document: Mapping[str, Any], name: str, default: float) -> float:
     value = document.get(name, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError(f"{name}: must be a number from 0 to 1")
+        raise ValueError(f"{name}: {NO_SHARE}")
     return abs(float(value))  # there is a zero below zero, which JSON shows as such
 
 

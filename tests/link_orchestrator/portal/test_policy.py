@@ -149,10 +149,10 @@ async def test_rules_go_up_without_script_and_nothing_is_saved_or_lost(door: Doo
         ({"trust.externalId": "off"}, "externalId must be among them"),
         ({"trust.transformedName": "weak"}, "needs one"),
         ({"undoDays": "<script>"}, "undoDays"),
-        ({"safeguardShare": "200"}, "must be a number from 0 to 1"),
-        ({"safeguardShare": "nan"}, "must be a number from 0 to 1"),
-        ({"safeguardShare": "inf"}, "must be a number from 0 to 1"),
-        ({"safeguardShare": "1_0"}, "must be a number from 0 to 1"),
+        ({"safeguardShare": "200"}, "must be a number of per cent, from 0 to 100"),
+        ({"safeguardShare": "nan"}, "must be a number of per cent, from 0 to 100"),
+        ({"safeguardShare": "inf"}, "must be a number of per cent, from 0 to 100"),
+        ({"safeguardShare": "1_0"}, "must be a number of per cent, from 0 to 100"),
         ({"scheduled": "yes"}, "SCIMLINK_GRAPH_TENANTS"),
     ],
 )
@@ -256,3 +256,10 @@ async def test_whom_the_policy_left_out_of_the_last_plan_is_shown(door: Door) ->
     assert all(row["identity"]["userPrincipalName"] in page.text for row in rows[:5])
     assert policy["excluded"], "the demo's policy excludes somebody"
     assert "waits for its approval" in (await door.get("plan")).text
+
+
+async def test_a_domain_is_shown_in_the_letters_that_it_was_typed_in(door: Door) -> None:
+    await door.api.call("PUT", "directory/policy", {"verifiedDomains": ["müster.de"]})
+    page = await door.get("policy")
+    assert sent_by(page)["verifiedDomains"][-1].split() == ["müster.de"]
+    assert "→ müster.de" in page.text
