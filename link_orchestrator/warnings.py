@@ -70,6 +70,8 @@ HARMFUL: Final = (
 """Codes of what is wrong with a mapping that a plan warns of, too: people are lost by it, or changed."""
 IMPACT: Final = "impact."
 """Prefix of counts of linked accounts of which the first cycle changes an attribute."""
+NAME_KEPT: Final = WARNINGS + "nameKept"
+"""Count of those of them whose sign-in name changes in case alone, of which nothing warns."""
 COUNTED: Final = {
     **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND, PROBABLE)},
     NAMES: IMPACT + "userName",
@@ -193,6 +195,7 @@ def without_people(warned: Mapping[str, Any] | None) -> Mapping[str, Any] | None
 def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None:
     counts_rows = code in COUNTED
     count = job.counts.get(COUNTED[code], 0) if counts_rows else kept["count"]
+    count -= job.counts.get(NAME_KEPT, 0) if code == NAMES else 0
     if count < 1 and "text" not in kept:
         return None
     values = dict(list(kept.get("values", {}).items())[:VALUES_SHOWN])

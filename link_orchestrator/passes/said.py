@@ -18,6 +18,7 @@ from link_orchestrator.warnings import (
     DISABLED,
     FILLERS,
     IMPACT,
+    NAME_KEPT,
     NAMES,
     OUTSIDE,
     SECOND,
@@ -33,6 +34,7 @@ from shared.directory.matching.match_keys import is_filler
 from shared.directory.matching.names import names_in
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.work.findings import Finding
+from shared.directory.work.plan import keeps_name
 
 WARNED: Final = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.OUTSIDE_VERIFIED_DOMAINS)
 """Decisions whose row warns of what linking it brings: the links, and what a review may link."""
@@ -92,7 +94,9 @@ class Said:
             self.counts[ACCOUNTS] += 1
             for name in changes:
                 self.counts[IMPACT + name] += 1
-            if "userName" in changes:
+            if keeps_name(changes):
+                self.counts[NAME_KEPT] += 1
+            elif "userName" in changes:
                 self._add(NAMES, identity, {**_example(identity, account), **changes["userName"]})
         for code in shown.get("warnings", ()):
             if code != DISABLED and decision.kind is DecisionKind.LINK:
