@@ -55,7 +55,7 @@ async def _renamed(asked: Asked, rows: Sequence[str]) -> int:
     path = "linking/runs/{id}/decisions/{row}"
     asking = (asked.api.get(path, id=asked.path["id"], row=row) for row in rows)
     found = await asyncio.gather(*asking, return_exceptions=True)  # the API refuses what is no row once it is sent
-    return sum(isinstance(one, dict) and "userName" in one.get("changes", {}) for one in found)
+    return sum(isinstance(one, dict) and "userName" in one["row"].get("changes", {}) for one in found)
 
 
 async def send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:
