@@ -36,7 +36,7 @@ from link_orchestrator.requests.verified import told
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
-from shared.admin.parameters import read_count
+from shared.admin.parameters import open_cursor, read_count, seal_cursor
 from shared.directory.directory import Directory
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
@@ -140,13 +140,17 @@ def _html(page: str) -> Response:
 
 
 async def _page(directory: Directory, job: Job, request: Request, kind: Kind) -> Response:
-    count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
-    form, choice, decided = _form(request), read_choice(request, kind.rows), _is(request, "decided", DECIDED)
+    count, form, choice = read_count(request, ROWS_AT_ONCE, MOST_ROWS), _form(request), read_choice(request, kind.rows)
+    decided = _is(request, "decided", DECIDED)
     wanted = read_filter(request) if kind is RUN else None
     if wanted:
         refuse_unsent(wanted, job)
     if form == "xlsx":
         return await _workbook(directory, job, kind, choice, wanted, decided=decided)
+    filters = {kind.rows.filter_by: choice} if choice else {}
+    filters |= {name: request.params[name] for name in CONDITIONS if wanted and request.params.get(name)}
+    of = ("report", job.id, filters)
+    cursor = open_cursor(request.params.get("cursor", ""), *of)
     rows, after = await _rows(directory.plan(job.id), choice, wanted, cursor, count)
     if form == "csv":
         documents = await _documents(directory, rows, kind, job, decided=decided)
@@ -155,9 +159,8 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
         text = "".join(dump(one) + "\n" for one in await _shown(directory, rows, kind, job))
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
-        asked = {"format": form, "count": count, "cursor": after} | ({kind.rows.filter_by: choice} if choice else {})
+        asked = {"format": form, "count": count, "cursor": seal_cursor(after, *of)} | filters
         asked |= {"decided": "true"} if decided else {}
-        asked |= {name: request.params[name] for name in CONDITIONS if wanted and request.params.get(name)}
         following = address(request, f"{kind.path}/{job.id}/report?{urlencode(asked)}")
         headers["Link"] = f'<{following}>; rel="next"'
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)

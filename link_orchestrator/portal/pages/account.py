@@ -309,7 +309,9 @@ async def show(asked: Asked) -> Outcome:
 async def show_form(asked: Asked) -> Outcome:
     """Show the form that edits it."""
     view = await read(asked, groups=False)
-    return SeeOther(f"accounts/{view.account['id']}") if view.deleted else Shown("account_edit.html", view)
+    if view.deleted:
+        return Shown("account.html", view) if asked.refusal else SeeOther(f"accounts/{view.account['id']}")
+    return Shown("account_edit.html", view)
 
 
 async def send(asked: Asked, method: str, path: str, body: object = None) -> None:
@@ -357,7 +359,8 @@ async def switch(asked: Asked) -> Outcome:
 async def delete(asked: Asked) -> Outcome:
     """Delete the account, once its user name was typed."""
     account = await asked.api.get("accounts/{id}", id=asked.path["id"])
-    if asked.form["confirm"].strip() != account.get("userName"):
+    # Of one that is gone by now the API says so.
+    if not account.get("deleted") and asked.form["confirm"].strip() != account["userName"]:
         raise InvalidValue("confirm: type the user name of this account as it is shown; nothing was deleted")
     await send(asked, "DELETE", "accounts/{id}")
     return _here(asked, "deleted")

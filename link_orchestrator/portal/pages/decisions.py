@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from link_orchestrator import words
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.account import RULES as RESTS_ON
 from link_orchestrator.portal.pages.all_rows import ACTIONS
 from link_orchestrator.portal.pages.of_plan import DONE, RULES, NotTaken, Row, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
@@ -115,7 +116,7 @@ class Decisions:
 
     @property
     def rules(self) -> Sequence[tuple[str, str]]:
-        return [("", "Any rule"), *((one, one) for one in RULES)]
+        return [("", "Any rule"), *((one, f"{one}: {RESTS_ON[one]}" if one in RESTS_ON else one) for one in RULES)]
 
 
 async def show(asked: Asked) -> Outcome:

@@ -337,4 +337,6 @@ def _example(example: Document) -> str:
         return f"{example['value']} of {accounts} and {people}"
     if example.keys() >= {"file", "line", "reason"}:
         return f"line {example['line']:,} of the {example['file']}: {example['reason']}"
+    if "excluded" in example:
+        return str(example["excluded"])
     return ", ".join(f"{name} {value}" for name, value in example.items())

@@ -164,7 +164,7 @@ async def test_ticked_rows_are_decided_together_and_those_not_taken_are_named(do
     page = await door.send(here(run, "/decisions"), {"do": "review", "action": "link", "rows": rows})
     assert page.status == 200
     assert f"{len(reviews)} other rows were decided" in page.text
-    assert "name the one that is this person's" in page.text
+    assert "open the row, and choose it there" in page.text
     sent = await door.send(here(run, "/decisions"), {"do": "review", "action": "leave", "rows": rows[1:]})
     assert sent.status == 303
     assert (

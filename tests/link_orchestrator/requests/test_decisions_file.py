@@ -376,7 +376,7 @@ async def test_a_suggestion_is_linked_by_nobody_who_does_not_name_it(app: App, r
     reasons = {one["reason"].partition(":")[0] for one in answer["refused"]}
     assert reasons == {
         "identity",
-        "a row that is noAccount is linked to no account unless you name the person's as account",
+        "a row that is noAccount is linked to no account",
     }
 
 

@@ -358,9 +358,9 @@ class TestFiles:
         ("path", "file", "words"),
         [
             ("accounts/import", b"userName,title\n,x\n,y\n", "Line 2: "),
-            ("accounts/import", b"[]", "It holds none."),
+            ("accounts/import", b"[]", "There is no row in it."),
             ("linking/identities", b"id,userPrincipalName\n1,\n", "Line 2: The column userPrincipalName is empty. "),
-            ("linking/identities", b'{"value": []}', "It holds none."),
+            ("linking/identities", b'{"value": []}', "There is no row in it."),
         ],
     )
     async def test_one_without_a_usable_row_is_refused_with_the_first_reason(
