@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from shared.directory.text import counted as counted
+from shared.directory.work.plan import keeps_name as keeps_name
 
 
 class Bar(NamedTuple):

@@ -11,7 +11,7 @@ from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
 from link_orchestrator.portal.pages.of_plan import RULES
 from link_orchestrator.portal.pages.of_run import Run, Warned
-from shared.directory.work.plan import keeps_name
+from link_orchestrator.words import keeps_name
 from shared.scim.errors import InvalidValue
 
 MOST_COUNTED: Final = 50
