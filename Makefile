@@ -14,7 +14,8 @@ demo: $(VENV)/.local ## the main job on 1,000 made-up accounts, from start to en
 plan: $(VENV)/.local ## a plan of your own two files: ACCOUNTS=accounts.csv IDENTITIES=users.csv DOMAINS=contoso.com
 	@$(PY) -m infra.local.plan --accounts "$$ACCOUNTS" --identities "$$IDENTITIES" --domains "$$DOMAINS" \
 		--policy "$$POLICY" --trust-emails "$$TRUST_EMAILS" \
-		--account-columns "$$ACCOUNT_COLUMNS" --identity-columns "$$IDENTITY_COLUMNS" --out "$$OUT"
+		--account-columns "$$ACCOUNT_COLUMNS" --identity-columns "$$IDENTITY_COLUMNS" \
+		--account-encoding "$$ACCOUNT_ENCODING" --identity-encoding "$$IDENTITY_ENCODING" --out "$$OUT"
 
 run: $(VENV)/.local ## the app on http://127.0.0.1:7071, with its data in .data
 	$(PY) -m infra.local.serve --port 7071 --data .data

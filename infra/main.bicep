@@ -996,6 +996,7 @@ var sharedSettings = {
 }
 var linkingSettings = {
   SCIMLINK_BACKUPS_ENDPOINT: data.properties.primaryEndpoints.blob
+  SCIMLINK_BACKUP_DAYS: string(backupDays)
   SCIMLINK_GRAPH_TENANTS: string(graphTenants)
   SCIMLINK_GRAPH_CLIENT_ID: graphClientId
   SCIMLINK_GRAPH_ENDPOINT: graphEndpoint

@@ -83,7 +83,7 @@ async def approve_itself(directory: Directory, job_id: str) -> bool:
 
 async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
     """Return why a planned run does not approve itself under the policy that is stored now, or ""."""
-    limit = policy.auto_approve
+    limit = policy.approval_in_force
     if job.options.get(OWN_POLICY):
         return "the run brings a policy of its own"
     if limit is None or policy != policy_of(job):

@@ -15,16 +15,18 @@ from typing import Any, Final, Protocol, TypeVar
 from link_orchestrator.kinds import KINDS, RUN, UNDO, Kind
 from link_orchestrator.messages import FORM, Approved, Start
 from link_orchestrator.orchestrator import APPROVE, CANCEL, approval_event
-from link_orchestrator.run import INSTEAD_OF, PILOT, PILOTS, REVIEWS_FROM, plans_groups
+from link_orchestrator.run import INSTEAD_OF, PILOT, PILOTS, REVIEWS_FROM, plans_groups, policy_of
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.policies import AUTO_APPROVE
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.seen import stages_of
 from shared.scim.endpoint import Request
 from shared.tables.port import Conflict, Unavailable
 
 log = logging.getLogger("scimlink")
+
+MISTAKEN: Final = ("activate",)
+"""Codes of jobs that failed by what they were asked for: an undo by a number of accounts that is another by now."""
 T = TypeVar("T")
 
 ENDED: Final = frozenset({"Completed", "Failed", "Terminated", "Canceled"})
@@ -233,8 +235,14 @@ async def tidy_up(directory: Directory, job_id: str) -> None:
 
 
 def tell_failed(directory: Directory, job: Job, code: str) -> None:
-    """Log that a job failed, by a code: its reason is for the administrator alone."""
-    log.error("job failed: directory=%s kind=%s code=%s job=%s", directory.name, job.kind, code or "other", job.id)
+    """Log that a job failed, by a code: its reason is for the administrator alone.
+
+    Where what was asked for does not hold, nothing is wrong with the app: whoever asked is told, and nobody is called.
+    """
+    if code in MISTAKEN:
+        log.info("job %s ended by what it was asked for, %s", job.id, code)
+    else:
+        log.error("job failed: directory=%s kind=%s code=%s job=%s", directory.name, job.kind, code or "other", job.id)
 
 
 def _refuse_ended(job: Job) -> None:
@@ -270,6 +278,6 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         activate=job.options.get("activate"),
         keeps_reviews=REVIEWS_FROM in job.options,
         form=FORM,
-        approves_itself=job.options.get("policy", {}).get(AUTO_APPROVE) is not None,
+        approves_itself=job.kind == RUN.name and policy_of(job).approval_in_force is not None,
     )
     await client.start_new(orchestrator.__name__, job.id, start.to_json())

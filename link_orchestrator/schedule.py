@@ -35,6 +35,6 @@ def is_due(moment: str, now: str) -> bool:
 
 async def suspend_for(directory: Directory, undo: Job) -> None:
     """Let no run start by itself until an administrator resumes the schedule. Without a schedule nothing happens."""
-    if (await directory.policies.read()).policy.schedule is not None:
+    if (await directory.policies.read()).policy.schedule_in_force is not None:
         linked = undo.options.get("run", "creates over SCIM")
         await directory.schedule.suspend(undo.by, f"{undo.id} takes back what {linked} linked")

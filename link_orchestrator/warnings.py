@@ -20,6 +20,7 @@ from link_orchestrator.run import (
     IDS_CARRIED,
     IDS_KNOWN,
     INACTIVE,
+    NAMED,
     OWN_POLICY,
     WARNINGS,
     exclusions_unmatched,
@@ -29,6 +30,7 @@ from link_orchestrator.run import (
 from link_orchestrator.unread import find_unread
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
+from shared.directory.keys import Keys
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.likeness import LIKELY_SCORE
 from shared.directory.matching.policy import Policy
@@ -47,6 +49,8 @@ NO_DOMAINS, OUTSIDE = "noVerifiedDomains", "outsideVerifiedDomains"
 TRUST: Final = "trustEmails"
 UNREAD, FILLERS, SHARED = "unreadRows", "fillers", "sharedValues"
 EXCLUSIONS: Final = "exclusionsUnmatched"
+MET: Final = "exclusionsMet"
+"""Code of a finding that is no warning: which entries of `excluded` name somebody who is there."""
 STARTED: Final = "provisioningStarted"
 SECOND: Final = "secondAccounts"
 FOREIGN: Final = "foreignObjectIds"
@@ -66,6 +70,8 @@ HARMFUL: Final = (
 """Codes of what is wrong with a mapping that a plan warns of, too: people are lost by it, or changed."""
 IMPACT: Final = "impact."
 """Prefix of counts of linked accounts of which the first cycle changes an attribute."""
+NAME_KEPT: Final = WARNINGS + "nameKept"
+"""Count of those of them whose sign-in name changes in case alone, of which nothing warns."""
 COUNTED: Final = {
     **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND, PROBABLE)},
     NAMES: IMPACT + "userName",
@@ -189,6 +195,7 @@ def without_people(warned: Mapping[str, Any] | None) -> Mapping[str, Any] | None
 def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None:
     counts_rows = code in COUNTED
     count = job.counts.get(COUNTED[code], 0) if counts_rows else kept["count"]
+    count -= job.counts.get(NAME_KEPT, 0) if code == NAMES else 0
     if count < 1 and "text" not in kept:
         return None
     values = dict(list(kept.get("values", {}).items())[:VALUES_SHOWN])
@@ -253,11 +260,13 @@ async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> d
     Each has `count`, `base` (what its digest is made of), `examples`, and `values` or `text` and `remedy` where it has
     some; `known` is the acknowledgement of its code before.
     """
-    found = {code: _of_finding(finding) for code, finding in (await directory.findings.total(job.id)).items()}
+    findings = await directory.findings.total(job.id)
+    met = findings.pop(MET, None)
+    found = {code: _of_finding(finding) for code, finding in findings.items()}
     found |= await _unread(directory, job, counts)
     found |= await _shared(directory, job, counts)
     found |= await _started(directory)
-    found |= _exclusions(job, counts)
+    found |= _exclusions(directory.keys, job, counts, met)
     found |= _mapping(job, counts)
     if foreign := _foreign(job, counts):
         found[FOREIGN] = _kept(foreign, "")
@@ -326,9 +335,33 @@ async def _shared(directory: Directory, job: Job, counts: Mapping[str, int]) -> 
     return {SHARED: _kept(count, dump([count, [(one["kind"], one["value"]) for one in examples]]), examples)}
 
 
-def _exclusions(job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
+def _exclusions(keys: Keys, job: Job, counts: Mapping[str, int], met: Finding | None) -> dict[str, Any]:
+    """Warn of exclusions that match nobody, with the first of those that name one person or group each."""
+    if "since" in job.options:  # it decides on changes alone
+        return {}
     values = exclusions_unmatched(job, counts)
-    return {EXCLUSIONS: _kept(sum(values.values()), dump(sorted(values.items())), values=values)} if values else {}
+    known = met.values.keys() if met else set[str]()
+    names = [one for one in sorted(policy_of(job).excluded) if _met(keys, one) not in known]
+    if met or values.get(NAMED, 0) == len(names):
+        values = {label: n for label, n in values.items() if label != NAMED} | ({NAMED: len(names)} if names else {})
+    else:  # an earlier version of the app decided, and noted no entries
+        names = []
+    if not values:
+        return {}
+    base = dump([sorted(values.items()), keys.fingerprint(dump(names))])
+    examples = [{"excluded": one} for one in names[:EXAMPLES]]
+    return {EXCLUSIONS: _kept(sum(values.values()), base, examples, values=values)}
+
+
+def add_met(found: dict[str, Finding], keys: Keys, entries: Iterable[str]) -> None:
+    """Note in what a slice found that entries of `excluded` name somebody who is there."""
+    for one in entries:
+        found.setdefault(MET, Finding(whole=True)).values[_met(keys, one)] += 1
+
+
+def _met(keys: Keys, entry: str) -> str:
+    """Return how an entry is noted: short, as a policy may have 7,500."""
+    return keys.fingerprint(f"{MET} {entry}")
 
 
 async def _started(directory: Directory) -> dict[str, Any]:
@@ -443,8 +476,9 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     EXCLUSIONS: _Sentence(
         "exclusion",
-        "{counted} in the policy without anybody in the source or the directory: {listed}",
-        "Correct or remove each in the policy: a mistyped one excludes nobody.",
+        "{counted} in the policy without anybody in the source or the directory: {entries}",
+        "Correct or remove each in the policy: a mistyped one excludes nobody. The id of a group is met by plans that "
+        "read groups alone.",
     ),
     FOREIGN: _Sentence(
         "account",
@@ -470,6 +504,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "counted": counted(count, said.noun),
         "freed": ", ".join(f"{domain} would free {counted(n, 'row')}" for domain, n in values.items()),
         "listed": ", ".join(f"{value} ({n:,})" if n > 1 else value for value, n in values.items()),
+        "entries": " and ".join(_entries(values)),
         "files": " and ".join(_files(count, values)),
         "rows": f"GET /linking/runs/{job.id}/decisions?",
         "run": job.id,
@@ -478,6 +513,13 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "quarantine": _quarantine(count),
     }
     return said.text.format(**told), said.remedy.format(**told)
+
+
+def _entries(values: Mapping[str, int]) -> Iterator[str]:
+    """Yield entries of `excluded` as the policy page has them, `type guest`; those that name somebody, together."""
+    for value, count in values.items():
+        named = "1 name or id" if count == 1 else f"{count:,} names or ids"
+        yield named if value == NAMED else value.replace(":", " ", 1)
 
 
 def _files(count: int, values: Mapping[str, int]) -> Iterator[str]:

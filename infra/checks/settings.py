@@ -108,7 +108,8 @@ def apps(deployment: Deployment) -> dict[str, Mapping[str, Any]]:
 def wanted(deployment: Deployment, app: str) -> set[str]:
     """Return the settings that an app must have, and no others."""
     two = bool(deployment.parameters["twoApps"])
-    linking = {name for name in model() if name.startswith("SCIMLINK_GRAPH_")} | {"SCIMLINK_BACKUPS_ENDPOINT"}
+    linking = {name for name in model() if name.startswith("SCIMLINK_GRAPH_")}
+    linking |= {"SCIMLINK_BACKUPS_ENDPOINT", "SCIMLINK_BACKUP_DAYS"}
     portal = {name for name in model() if name.startswith("SCIMLINK_PORTAL_")}
     links = app == "adminApp" or not two
     ours = set(model()) - NOT_DEPLOYED.keys() - (set() if links else linking) - (set() if app == "adminApp" else portal)
@@ -154,6 +155,7 @@ def _values(deployment: Deployment, app: str, values: Mapping[str, Any]) -> Iter
         "SCIMLINK_CLIENT_ID": f"«{own}.properties.clientId»",
         "SCIMLINK_TABLES_ENDPOINT": "«data.properties.primaryEndpoints.table»",
         "SCIMLINK_BACKUPS_ENDPOINT": "«data.properties.primaryEndpoints.blob»",
+        "SCIMLINK_BACKUP_DAYS": str(deployment.parameters["backupDays"]),
         "APPLICATIONINSIGHTS_CONNECTION_STRING": "«insights.properties.ConnectionString»",
         "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": f"ClientId=«{identity}.properties.clientId»;Authorization=AAD",
         "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID": "«adminIdentity.properties.clientId»",

@@ -55,6 +55,7 @@ from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
 from shared.directory.object_ids import NO_OBJECT_ID, is_nil, read_object_id
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
+from shared.directory.text import MAX_NAME_CHARS, unfit_to_show
 from shared.json_text import dump
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -162,10 +163,12 @@ def _refuse_display_name(cells: Mapping[str, Any], layout: Layout, found: Column
         raise Unusable(
             header,
             "holds a name with a space, which may be the one to show and not the one to sign in with",
-            "Say by columns which of the two the column is: displayName or userName.",
+            WHICH_NAME,
         )
 
 
+WHICH_NAME: Final = "Say by columns which of the two the column is: displayName or userName."
+"""What to do about a column that may be either. Pages and `make plan` have other ways to say it."""
 _EITHER_NAME: Final = ("user name", "user", "user_name", "user-name", "benutzername")
 
 
@@ -320,7 +323,7 @@ class _Cells:
         header, value = self.find(column)
         return read_text(header, value, compared=compared, most=most)
 
-    def shown(self, column: str, *, most: int = MAX_FIELD_CHARS) -> str | None:
+    def shown(self, column: str, *, most: int = MAX_NAME_CHARS) -> str | None:
         """Return a text by which accounts are told apart."""
         header, value = self.find(column)
         return read_shown(header, value, most=most)
@@ -393,6 +396,9 @@ def _account(line: int, cells: _Cells) -> AccountRow:
     for column, (parent, name) in _TEXTS.items():
         if value := cells.text(column, compared=name in ("externalId", "employeeNumber")):
             (document.setdefault(parent, {}) if parent else document)[name] = value
+    if why := unfit_to_show(document.get("displayName", "")):
+        what, _, remedy = why.partition(": ")
+        raise Unusable(cells.find("displayName")[0], what, f"{remedy.capitalize()}.")
     if external_id := document.get("externalId"):
         if is_nil(external_id):
             raise Unusable("externalId", "holds the id that stands for none", "Leave it empty.")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from link_orchestrator.files.rows import MAX_FIELD_CHARS
-from shared.directory.text import find_hidden
+from shared.directory.text import MAX_NAME_CHARS, find_hidden, is_address
 
 
 class Unusable(Exception):
@@ -69,7 +69,6 @@ def plain(header: str) -> str:
 # Tabs and line breaks are allowed in a text such as an address, but not in a value that is compared.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _BREAK = re.compile(r"[\t\r\n]")
-_EMAIL = re.compile(r"[^\s@,;<>()\"]+@[^\s@,;<>()\"]+")
 BETWEEN: Final = re.compile(r"[;,\s]+")
 """Separates the values of a cell that holds several."""
 _ANSWERS: Final = {
@@ -107,7 +106,7 @@ def read_text(header: str, value: object, *, compared: bool = False, most: int =
     return text or None
 
 
-def read_shown(header: str, value: object, *, most: int = MAX_FIELD_CHARS, emoji: bool = False) -> str | None:
+def read_shown(header: str, value: object, *, most: int = MAX_NAME_CHARS, emoji: bool = False) -> str | None:
     """Return a compared value by which accounts or groups are told apart. Raises Unusable for what nobody sees in it.
 
     `emoji` says that signs may be made of several characters.
@@ -156,6 +155,6 @@ def read_email(header: str, value: object) -> str:
     address = read_shown(header, value) or ""
     if address[:7].lower() == "mailto:":  # of a link that a spreadsheet made
         address = address[7:]
-    if len(address) > 320 or not _EMAIL.fullmatch(address):
+    if not is_address(address):
         raise Unusable(header, "holds no e-mail address", "Write it as name@domain, or leave it empty.")
     return address

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from link_orchestrator.files.cells import Unusable, plain, printable, read_text
 from link_orchestrator.files.formats import read_rows
-from link_orchestrator.files.groups import MAX_GROUP_CHARS, MAX_NAME_CHARS
+from link_orchestrator.files.groups import MAX_GROUP_CHARS
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import fold
+from shared.directory.text import MAX_NAME_CHARS
 
 MAX_ID_CHARS = 200
 _IN_ENTRA: Final = "Look the group up in Entra by its object id, mend it there, and start the run again."

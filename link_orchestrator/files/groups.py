@@ -27,10 +27,10 @@ from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import LINES, Problem
 from shared.directory.object_ids import is_nil
+from shared.directory.text import MAX_NAME_CHARS
 
 MAX_GROUP_CHARS = 16_000_000
 """Characters of a row, which in JSON may be a group of 100,000 members."""
-MAX_NAME_CHARS = 1_000
 GROUP_ROW_CHARS = 50_000
 """Characters of the members in one GroupRow. A group with more becomes several."""
 

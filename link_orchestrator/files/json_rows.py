@@ -12,6 +12,7 @@ from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import HEAD_CHARS, Row
 from link_orchestrator.files.suspicious import Suspicion
 from link_orchestrator.problems import Problem
+from shared.json_text import Twice, once
 
 _READ_CHARS = 64 * 1024
 """Characters that are read at once."""
@@ -36,7 +37,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=once)
 
 
 def is_json_lines(head: str, content_type: str) -> bool:
@@ -68,6 +69,8 @@ def read_json_lines(lines: Lines, notes: Notes) -> Iterator[Row | Problem]:
             yield _row(_DECODER.decode(line), lines.start)
         except RecursionError:
             yield _too_deep(lines.start)
+        except Twice as twice:
+            yield _twice(lines.start, twice)
         except ValueError:
             if lines.lacks_end():
                 notes.suspect(Suspicion.CUT, lines.start)
@@ -84,6 +87,11 @@ def _row(value: object, line: int) -> Row | Problem:
 
 def _not_json(line: int) -> Problem:
     return Problem(line, "The row is not valid JSON.", "Export it again with a program that writes JSON.")
+
+
+def _twice(line: int, twice: Twice) -> Problem:
+    said, _, remedy = str(twice).partition(": ")
+    return Problem(line, f"In the row {said}.", f"{remedy.capitalize()}: it is not known which counts.")
 
 
 def _too_deep(line: int) -> Problem:
@@ -185,6 +193,8 @@ class JsonReader:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
             except RecursionError:
                 problem = _too_deep(line)
+            except Twice as twice:
+                problem = _twice(line, twice)
             except ValueError:
                 problem = _not_json(line)
             else:

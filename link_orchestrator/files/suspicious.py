@@ -20,6 +20,7 @@ class Suspicion(StrEnum):
     ERROR = "spreadsheetError"
     OBJECT = "powershellObject"
     MOJIBAKE = "mojibake"
+    LOST = "lostLetter"
     NO_NAME = "noUserName"
     SHORT = "shortRow"
     CUT = "cutLastLine"
@@ -50,6 +51,10 @@ MEANINGS: Final[Mapping[Suspicion, tuple[str, str]]] = {
         "letters that were read in a wrong encoding before, such as Ã¼",
         "Export the file again, as UTF-8.",
     ),
+    Suspicion.LOST: (
+        "a question mark in the place of a letter that a program could not write, such as Y?lmaz",
+        "Export the file again, as UTF-8: the letter is in this file no more.",
+    ),
     Suspicion.NO_NAME: (
         "no name to sign in with, in a file that has them: the e-mail address is taken for it",
         "Fill the name in where the person signs in with another one.",
@@ -69,6 +74,10 @@ FLAGS: Final = frozenset({"active", "accountEnabled", "emailVerified", "protecte
 """Columns that hold yes or no, in which 0 and none mean something."""
 _PHONES: Final = frozenset({"phone", "mobilePhone", "homePhone", "phoneNumbers"})
 """Columns whose numbers may look like a date."""
+
+_NAMES: Final = frozenset({"displayName", "givenName", "familyName", "userName", "surname"})
+"""Columns in which a question mark between letters stands for one that was lost."""
+_LOST: Final = re.compile(r"[^\W\d_]\?|\?[^\W\d_]")
 
 _WORDS: Final = frozenset(
     "n/a n.a. n.v. k.a. none null (null) <null> nil nan undefined unknown unbekannt inconnu desconocido tbd todo dummy "  # noqa: SIM905
@@ -96,7 +105,9 @@ def suspect(value: str, column: str) -> Suspicion | None:
     """Return what is suspicious about the value of a column, None for nothing. The value is not empty."""
     suspicion = _suspicion(value.lower())
     if suspicion is None:
-        return Suspicion.MOJIBAKE if not value.isascii() and _MOJIBAKE.search(value) else None
+        if not value.isascii() and _MOJIBAKE.search(value):
+            return Suspicion.MOJIBAKE
+        return Suspicion.LOST if "?" in value and column in _NAMES and _LOST.search(value) else None
     harmless = (suspicion is Suspicion.FILLER and column in FLAGS) or (
         suspicion is Suspicion.DATE and column in _PHONES
     )

@@ -14,9 +14,9 @@ from link_orchestrator.files.code_pages import is_surely_windows_1252
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import HEAD_CHARS, UnreadableFile
 
-REMEDY: Final = (
-    "Save the file as UTF-8 and send it again, or name its code page: Content-Type: text/csv; charset=windows-1252."
-)
+NAME_IT: Final = "name its code page: Content-Type: text/csv; charset="
+"""How a code page is said with a request; behind it stands one. Pages and `make plan` have other ways."""
+REMEDY: Final = f"Save the file as UTF-8 and send it again, or {NAME_IT}windows-1252."
 _CHUNK_BYTES: Final = 1 << 20
 _UTF_8: Final = "utf-8-sig"
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE | re.ASCII)
@@ -39,8 +39,7 @@ def open_text(file: bytes, content_type: str, notes: Notes) -> TextIO:
             encoding = "windows-1252"
             notes.remark(
                 "The text is not UTF-8, and was taken as windows-1252: look whether names with accents are right. "
-                "Where they are not, save the file as UTF-8, or name the code page: "
-                "Content-Type: text/csv; charset=windows-1250."
+                f"Where they are not, save the file as UTF-8, or {NAME_IT}windows-1250."
             )
     errors = "surrogatepass" if encoding.startswith("utf-16") else "surrogateescape"
     return io.TextIOWrapper(io.BytesIO(file), encoding, errors, newline="")

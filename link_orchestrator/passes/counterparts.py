@@ -109,10 +109,12 @@ async def _contested(
             )
         if claim.excluded or claim.trust is None:
             continue
-        if not _is_settled(await find_row(directory, job, object_id, [directory.keys.bucket(account.id)]), account):
+        other = await find_row(directory, job, object_id, [directory.keys.bucket(account.id)])
+        if not _is_settled(other, account):
+            name = other.shown.get("identity", {}).get("userPrincipalName", "") if other else ""
             return (
-                f"the identity {object_id} matches the account, too: exclude that one in a review, or link it to "
-                "another account, first"
+                f"the identity {f'{name} ({object_id})' if name else object_id} matches the account, too: exclude that "
+                "one in a review, or link it to another account, first"
             )
     return ""
 

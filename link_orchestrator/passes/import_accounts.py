@@ -316,11 +316,14 @@ def _had_before(row: AccountRow, account_id: str, attribute: str) -> Problem:
     )
 
 
+WITH_PROTECTED: Final = "import this row with protected accounts changed, too (protected=change)"
+
+
 def _protected(account: Account, after: Account, row: AccountRow) -> Problem:
     return Problem(
         row.line,
         f"{_differing(account, after)}: the account {account.id} is protected, and was left as it is",
-        "change it by hand, or import this row with protected accounts changed, too (protected=change)",
+        f"change it by hand, or {WITH_PROTECTED}",
     )
 
 

@@ -17,11 +17,14 @@ from link_orchestrator.files.entra_groups import EntraGroup
 from link_orchestrator.messages import Slice
 from link_orchestrator.run import policy_of
 from link_orchestrator.staged import GROUPED, LINKS, MEMBERS, NAMED, name_bucket
+from link_orchestrator.warnings import add_met
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold, is_group
 from shared.directory.matching.groups import OPEN, GroupDecision, GroupDecisionKind, decide_group, stays_local
+from shared.directory.object_ids import compared_id
 from shared.directory.records.model import Authority, Group, Status
 from shared.directory.work.differences import Differing, Totals
+from shared.directory.work.findings import Finding
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.tables.access import in_parts, together
@@ -93,6 +96,7 @@ async def decide_groups(directory: Directory, job: Job, slice_: Slice) -> Counte
     changed, finds the rows of the attempt before, and removes those that no longer hold.
     """
     counts: Counter[str] = Counter()
+    found: dict[str, Finding] = {}
     plan = directory.plan(job.id)
     for bucket in slice_.buckets:
         before = await plan.keys(bucket, ENTRA_DECISIONS)
@@ -106,11 +110,14 @@ async def decide_groups(directory: Directory, job: Job, slice_: Slice) -> Counte
         # SCIM links none of these on create; the others no more, though a run before this one left them open.
         await plan.leave_open({subject: decision if decision in OPEN else "" for decision, subject in written})
         counts.update(decision for decision, _ in written)
+        excluded = [compared_id(subject) for decision, subject in written if decision == GroupDecisionKind.EXCLUDED]
+        add_met(found, directory.keys, excluded)
         for digest, unmatched in here.items():
             if digest not in alike and unmatched.status is Status.LOCAL:
                 home = directory.groups.keys.bucket(unmatched.id)
                 decision, _ = await _write(directory, job, home, stays_local(unmatched))
                 counts[decision] += 1
+    await directory.findings.write(job.id, f"groups_{slice_.name}", found)
     return counts
 
 

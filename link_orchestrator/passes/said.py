@@ -14,7 +14,18 @@ from link_orchestrator.prediction.cycle import PredictedOutcome, Prediction
 from link_orchestrator.prediction.impact import Impact
 from link_orchestrator.prediction.mapping import AttributeMapping
 from link_orchestrator.run import INACTIVE, WARNINGS
-from link_orchestrator.warnings import DISABLED, FILLERS, IMPACT, NAMES, OUTSIDE, SECOND, TRUST, UNASSIGNED
+from link_orchestrator.warnings import (
+    DISABLED,
+    FILLERS,
+    IMPACT,
+    NAME_KEPT,
+    NAMES,
+    OUTSIDE,
+    SECOND,
+    TRUST,
+    UNASSIGNED,
+    add_met,
+)
 from shared.directory.keys import Keys, fold
 from shared.directory.matching.accounts import Decision, DecisionKind, decide
 from shared.directory.matching.evidence import AccountFacts, Candidate, MatchEvidence, trust_of
@@ -23,6 +34,7 @@ from shared.directory.matching.match_keys import is_filler
 from shared.directory.matching.names import names_in
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.work.findings import Finding
+from shared.directory.work.plan import keeps_name
 
 WARNED: Final = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.OUTSIDE_VERIFIED_DOMAINS)
 """Decisions whose row warns of what linking it brings: the links, and what a review may link."""
@@ -76,11 +88,15 @@ class Said:
     ) -> None:
         """Keep what a row says of an identity, and count it."""
         account, changes = decision.account, shown.get("changes", {})
+        if decision.kind is DecisionKind.EXCLUDED:
+            add_met(self.found, self.keys, self.policy.naming(identity))
         if decision.kind in LINKED and changes:
             self.counts[ACCOUNTS] += 1
             for name in changes:
                 self.counts[IMPACT + name] += 1
-            if "userName" in changes:
+            if keeps_name(changes):
+                self.counts[NAME_KEPT] += 1
+            elif "userName" in changes:
                 self._add(NAMES, identity, {**_example(identity, account), **changes["userName"]})
         for code in shown.get("warnings", ()):
             if code != DISABLED and decision.kind is DecisionKind.LINK:

@@ -6,8 +6,9 @@ Nothing leaves it but a page, a file or a redirect: no bare 500, and no JSON.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any, Final
 
 from link_orchestrator.lifecycle import Orchestrations
@@ -19,13 +20,13 @@ from link_orchestrator.portal.pages import PAGES
 from link_orchestrator.portal.person import form_token, is_token_of
 from link_orchestrator.portal.remedies import advice_of, worded
 from shared.directory.directory import Directories, Directory
-from shared.directory.errors import NotFound
+from shared.directory.errors import InvalidCursor, NotFound
 from shared.directory.work.jobs import CHANGING
 from shared.host.auth import Caller, Unauthorized
 from shared.host.problems import Problem, problem
 from shared.host.routes import matcher
 from shared.host.settings import Settings, now
-from shared.scim.errors import InvalidValue
+from shared.scim.errors import InvalidValue, ScimError
 from shared.tables.port import Unavailable
 
 log = logging.getLogger("scimlink")
@@ -88,6 +89,8 @@ class Around:
     form: Form = NOTHING_SENT
     refusal: Refusal | None = None
     said: str = ""
+    lost: Sequence[tuple[str, str]] = ()
+    """What was typed into fields that the page does not have any more: the name of each, and its value."""
 
     @property
     def may_change(self) -> bool:
@@ -151,7 +154,12 @@ class Portal:
             untrue = isinstance(outcome, Shown) and key in outcome.untrue
             said = "" if untrue else page.notices.get(key, "")
             return _shown(outcome, replace(around, said=said), arrived.query.get("fragment", ""))
-        asked = replace(asked, form=read_form(arrived.content_type, await arrived.read()))
+        fields: dict[str, tuple[str, ...]] = {}
+        body = await arrived.read()
+        try:
+            asked = replace(asked, form=read_form(arrived.content_type, body, fields))
+        except ScimError as error:
+            return await self._refused(error, page, replace(asked, form=Form(fields)), around)
         try:
             if not is_token_of(directory.keys, asked.caller, now(), asked.form["token"]):
                 raise _Refused
@@ -169,17 +177,60 @@ class Portal:
         """
         told = (403, None, NOT_THEIRS, {}) if isinstance(error, _Refused) else problem(error)
         status, _, detail, headers = told
-        if (status >= 500 and status != 503) or status in (401, 404):
+        if (status >= 500 and status != 503) or status == 401:
             raise _Told(told) from error
         if isinstance(error, Unavailable):
             detail = UNKNOWN
+        if isinstance(error, NotFound):
+            detail = f"{_brief(detail)}: somebody removed it while this page was open. Nothing was changed"
         sentence, path = worded(error, detail)
         refusal = Refusal(status, sentence, path, advice_of(error))
-        again = await page.show(replace(asked, refusal=refusal))
-        reply = _shown(again, replace(around, form=asked.form, refusal=refusal))
+        around = replace(around, form=asked.form, refusal=refusal)
+        try:
+            again = await page.show(replace(asked, refusal=refusal))
+        except NotFound as gone:
+            return _failed(gone, replace(around, refusal=None, lost=_lost(asked.form, "")))
+        if isinstance(again, SeeOther):  # there is no such form any more
+            return _failed(_Told(told), replace(around, refusal=None, lost=_lost(asked.form, "")))
+        reply = _shown(again, around)
+        if lost := _lost(asked.form, str(reply.content)):
+            reply = _shown(again, replace(around, lost=lost))
         return replace(reply, status=status, headers={**headers, **reply.headers})
 
 
+def _brief(detail: str) -> str:
+    """Return what the API says of what is not there; where it lists such is nothing to readers of pages."""
+    return detail.partition(": ")[0]
+
+
+def _lost(form: Form, html: str) -> Sequence[tuple[str, str]]:
+    """Return what was typed into fields that a page does not have, and does not show otherwise."""
+    typed = ((name, "\n".join(values)) for name, values in form.fields.items() if name not in NOT_TYPED)
+    return [
+        (name, text)
+        for name, text in typed
+        if text.strip() and f'name="{escape(name)}"' not in html and f"<dd>{escape(text)}</dd>" not in html
+    ]
+
+
+NOT_TYPED: Final = frozenset(
+    (
+        "token",
+        "do",
+        "boxes",
+        "version",
+        "seen",
+        "move",
+        "rule",
+        "rows",
+        "one",
+        "action",
+        "active",
+        "protected",
+        "unknown",
+    )
+)
+"""Fields that a page fills by itself, or a button."""
 UNKNOWN: Final = (
     "storage did not answer, so that it is not known whether this was done: look at the page in another tab first. "
     "What you typed is still here"
@@ -227,6 +278,8 @@ class Trouble:
     title: str
     sentence: str
     sign_in: str = ""
+    first: str = ""
+    """Address of the first page of a list, where this one goes on with another."""
 
 
 TITLES: Final = {
@@ -256,9 +309,12 @@ def _failed(error: Exception, around: Around) -> Reply:
         status, _, detail, headers = error.told if isinstance(error, _Told) else problem(error)
         title = TITLES.get(status, TITLES[400] if status < 500 else "Something went wrong")
         if status == 404:
-            detail = detail.partition(": ")[0]  # where the API lists such is nothing to a reader of pages
+            detail = _brief(detail)
         sentence = capital(detail)
         trouble = Trouble(status, title, sentence if sentence.endswith(".") else f"{sentence}.")
+        if isinstance(error, InvalidCursor):
+            said = "This address goes on with a list as it was asked for elsewhere, or in another way."
+            trouble = replace(trouble, sentence=said, first=url(around.path))
         if isinstance(error, Unauthorized):
             back = url(around.path)
             trouble = replace(

@@ -1,7 +1,7 @@
 """Remedies in the words of pages: what the API says in requests, a page says by the code that comes with it.
 
-A refusal has its code in its Advice, a warning and a row of a plan have theirs in the document. A text of the API that
-comes without a code is shown as it is: it names an attribute, and nothing that a page could not do.
+A refusal has its code in its Advice, a warning and a row of a plan have theirs in the document. What is said of rows of
+a file has none: there the API's own constants are looked for.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from link_orchestrator.files.accounts import WHICH_NAME
+from link_orchestrator.files.text import NAME_IT
+from link_orchestrator.passes.import_accounts import WITH_PROTECTED
+from link_orchestrator.requests.reviews import ALONE, NAME_ACCOUNT
 from shared.directory.errors import Busy
+from shared.directory.matching.policy import NO_SHARE
 from shared.directory.text import Advice as Advice
 
 REFUSED: Final[Mapping[str, str]] = {
     "columns": "Say which it is under More choices, with a line like: {example}",
     "export": "Export it with that column, too.",
     "table": "Download one from this page, fill in {columns}, and send it back.",
+    "anotherPlan": "Tick that the file is of another plan, and choose it again. Or download the rows of this one.",
     "oneDomain": "write one a line",
     "subdomains": "for a domain and its subdomains write *.{domain}",
     "excludesNobody": "name a person by one of these, or begin the line with pattern, domain, group or type",
@@ -35,7 +41,8 @@ WARNED: Final[Mapping[str, str]] = {
     "again. An address in another domain proves nothing.",
     "trustEmails": "If nobody can register in the application with an address that is not theirs, let every address in "
     "the verified domains count, in the policy, and plan again. Otherwise review them.",
-    "userNameChanges": "Tell these people, or map to userName what they sign in by, as Connect describes.",
+    "userNameChanges": "Tell these people, or let them keep their names: Connect says what to map to userName for "
+    "that, under Choose what becomes of the sign-in names. Then have the mapping checked, and plan again.",
     "inactive": "Exclude in a review who is to stay out.",
     "disabled": "Deactivate in the application who has left.",
     "unassigned": "Assign them before provisioning starts: Entra admin center, Enterprise applications, the "
@@ -85,6 +92,17 @@ DECIDED: Final[Mapping[str, str]] = {
     "setAside": "Take what the reason names out of the accounts set aside of the policy, and plan again.",
 }
 """What would make a link of a row, by its decision; the others as the API has it."""
+_SAID: Final[Mapping[str, str]] = {
+    WHICH_NAME: "Say under What was read, where the columns are, which of the two the column is: displayName or "
+    "userName. Then choose the file there again.",
+    WITH_PROTECTED: "send the file again with a tick at Let rows change protected accounts, under More choices",
+    ALONE: "press Link in its own row",
+    NAME_ACCOUNT: "open the row, and choose it there",
+    "; null takes it away": ", or empty the field",
+    NO_SHARE: "must be a number of per cent, from 0 to 100",
+}
+"""What a page says in the place of a remedy that comes without a code: of a row of a file, or of a plan."""
+_CODE_PAGE: Final = re.compile(re.escape(NAME_IT) + r"[\w-]+")
 _JOB: Final = re.compile(r"[a-z]+")
 _UNDER_WAY: Final[Mapping[str, str]] = {
     "run": "Another run waits for its approval, or is being carried out: approve it, or drop it, first.",
@@ -114,6 +132,14 @@ def advice_of(error: BaseException | None) -> Advice | None:
     return None
 
 
+def in_page_words(text: str) -> str:
+    """Return a text of the API with the remedies in it as a page says them."""
+    text = _CODE_PAGE.sub("choose its encoding, under More choices of Import or where the file is chosen again", text)
+    for known, said in _SAID.items():
+        text = text.replace(known, said)
+    return text
+
+
 def worded(error: Exception, detail: str) -> Worded:
     """Return the refusal that an error is, in a page's words; `detail` is what the API says."""
     if isinstance(error, Busy) and error.holder:
@@ -122,7 +148,7 @@ def worded(error: Exception, detail: str) -> Worded:
         return Worded(said, f"jobs/{error.holder}")
     advice = advice_of(error)
     if advice is None or advice.code not in REFUSED or str(advice) not in detail:
-        return Worded(detail)
+        return Worded(in_page_words(detail))
     # What stands before or behind the advice in the API's sentence stays: the attribute, a remark.
     before, _, behind = detail.partition(str(advice))
     return Worded(f"{before}{advice.what} {REFUSED[advice.code].format(**advice.values)}{behind}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from link_orchestrator.requests.jobs import shown
-from shared.admin.parameters import page_answer, read_count
+from link_orchestrator.run import APPROVALS
+from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, is_group
 from shared.directory.work.activity import Deed
@@ -14,10 +15,13 @@ from shared.directory.work.jobs import Job
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
+APPROVE: Final = "linking_run_approve"
+"""The operation that approves a run, or a pilot of it."""
+
 
 async def list_activity(directory: Directory, request: Request) -> Response:
     """List who changed what, the latest first: links by hand, imports, runs, approvals, reviews, undos, settings."""
-    deeds, cursor = await directory.activity.page(request.params.get("cursor", ""), read_count(request))
+    deeds, cursor = await directory.activity.page(read_cursor(request, "activity"), read_count(request))
     about = dict.fromkeys(deed.about for deed in deeds if ID.fullmatch(deed.about))
     accounts = await directory.accounts.find_many([one for one in about if not is_group(one)])
     groups = await directory.groups.find_many([one for one in about if is_group(one)])
@@ -25,7 +29,7 @@ async def list_activity(directory: Directory, request: Request) -> Response:
     jobs = await directory.jobs.find_many(one for deed in deeds for one in (deed.about, deed.job) if one)
     people = await directory.activity.people(deed.by for deed in deeds)
     rows = [_row(deed, deed.person or people.get(deed.by, ""), named, jobs) for deed in deeds]
-    return page_answer("activity", rows, cursor)
+    return page_answer(request, "activity", rows, cursor)
 
 
 async def list_under_way(directory: Directory, request: Request) -> Response:
@@ -45,7 +49,17 @@ def _row(deed: Deed, person: str, named: Mapping[str, Any], jobs: Mapping[str, J
         row["job"] = _job(deed.about, jobs)
     if deed.job:
         row["began"] = _job(deed.job, jobs)
+    if deed.did == APPROVE and (job := jobs.get(deed.about)) and (approval := _approval(deed, job)):
+        row["links"] = approval["links"]
+        if approval["pilot"]:
+            row["pilot"] = True
     return row
+
+
+def _approval(deed: Deed, job: Job) -> Mapping[str, Any] | None:
+    """Return what an approval approved, as its run has it: the first since then by the same person."""
+    known = (one for one in job.options.get(APPROVALS, ()) if one["by"] == deed.by and one["at"] >= deed.at)
+    return next(known, None)
 
 
 def _job(job_id: str, jobs: Mapping[str, Job]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ async def get_basis(directory: Directory, request: Request) -> Response:
     job = await find_job(directory, request, RUN)
     undos, files = await undos_and_files(directory, job)
     policy = [{"sentence": one.sentence, "points": [*one.points]} for one in say(job.options.get("policy", {}))]
-    read = [_described(file) for file in files[-MOST_FILES:]]
+    people = await directory.activity.people(str(file.document["startedBy"]) for file in files)
+    read = [_described(file, people) for file in files[-MOST_FILES:]]
     reviewers = {} if asked == "false" else {REVIEWERS: await list_reviewers(directory, job)}
     return Response(200, dump({"policy": policy, "files": read, "undos": undos, **reviewers}))
 
@@ -73,7 +74,8 @@ async def _files(directory: Directory, run: Job) -> list[Job]:
     return sorted(found, key=lambda job: job.started)
 
 
-def _described(file: File) -> Mapping[str, Any]:
-    reading = file.document.get("reading", {})
+def _described(file: File, people: Mapping[str, str]) -> Mapping[str, Any]:
+    reading, person = file.document.get("reading", {}), people.get(str(file.document["startedBy"]))
     told = {"job": file.document, "recognisedAs": kind_of(reading), "remarks": [*remarks_about(reading)]}
-    return told | ({"takenBack": file.taken_back} if file.taken_back else {})
+    known = {"takenBack": file.taken_back, "person": person}
+    return told | {name: value for name, value in known.items() if value}

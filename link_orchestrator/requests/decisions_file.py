@@ -231,11 +231,13 @@ async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str
                 continue
             cells = {name: _cell(row.cells, name) for name in (*DECIDING, *_IDS, *_NAMES)}
             if named_by is _IDS and cells["run"] not in ("", job.id):
-                raise InvalidValue(
-                    f"run: line {row.line} is of {cells['run']}, and this is {job.id}: nothing was decided. Download "
-                    f"the rows of this run, and decide in those; or send it with ?{BY}=names, to decide about the rows "
-                    f"that say the same here by {', '.join(_NAMES)}"
+                advice = Advice(
+                    f"run: line {row.line} is of {cells['run']}, and this is {job.id}: nothing was decided.",
+                    f"Download the rows of this run, and decide in those; or send it with ?{BY}=names, to decide about "
+                    f"the rows that say the same here by {', '.join(_NAMES)}",
+                    "anotherPlan",
                 )
+                raise InvalidValue(str(advice)) from ValueError(advice)
             name = (cells["row"],) if named_by is _IDS else _name(*(cells[one] for one in _NAMES))
             action = cells[ACTION].lower()
             if not action:

@@ -8,7 +8,7 @@ from link_orchestrator.kinds import RUN
 from link_orchestrator.passes.plan_groups import describe
 from link_orchestrator.requests.jobs import find_job
 from link_orchestrator.requests.people import are_kept, find_identities
-from shared.admin.parameters import page_answer, read_count
+from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import fold
@@ -30,9 +30,9 @@ async def list_difference(directory: Directory, request: Request) -> Response:
     if totals is None:
         remedy = f"GET /{RUN.path}/{run.id}/decisions?decision=groupLink lists those of which the members differ"
         raise NotFound("no such group in the run", "group of the run", remedy)
-    members, cursor = await differences.page(request.params.get("cursor", ""), read_count(request))
+    members, cursor = await differences.page(read_cursor(request, "differing"), read_count(request))
     listed = await _named(directory, run, await describe(directory, members))
-    return page_answer("differing", listed, cursor, totals.to_json())
+    return page_answer(request, "differing", listed, cursor, totals.to_json())
 
 
 async def _named(directory: Directory, run: Job, members: list[dict[str, Any]]) -> list[dict[str, Any]]:

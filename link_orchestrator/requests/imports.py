@@ -167,7 +167,7 @@ async def _import_previewed(
     if (until := kept_until(preview)) and until < directory.jobs.now():
         raise Busy(f"ended: the rows of a preview are kept for {counted(kind.days, 'day')}: send the file again")
     if before := preview.options.get(IMPORTED_BY):
-        raise Busy(f"id: {before} imported this already: send the file again to import it once more")
+        raise Busy(f"id: this was imported already, by {before}: send the file again to import it once more")
     job_id = directory.jobs.new_id(of.name)
     await directory.stages.announce(job_id, [job_id])
     await _announce_undo(directory, job_id)

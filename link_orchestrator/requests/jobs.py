@@ -18,14 +18,14 @@ from link_orchestrator.staged import parts_of
 from link_orchestrator.warnings import warnings_of, with_policy_changed
 from link_orchestrator.words import TAKEN_BACK
 from shared import turns
-from shared.admin.parameters import PAGED, page_answer, read_count, refuse_others
+from shared.admin.parameters import PAGED, page_answer, read_count, read_cursor, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, State, made_at
-from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.plan import CURSOR, Plan, PlanRow
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -84,9 +84,9 @@ async def page_of_jobs(directory: Directory, request: Request, name: str, *kinds
     """Return a page of the jobs of some kinds, the latest first, each as a list shows it."""
     refuse_others(request, *PAGED)
     names = [kind.name for kind in kinds]
-    jobs, cursor = await directory.jobs.page(names, request.params.get("cursor", ""), read_count(request))
+    jobs, cursor = await directory.jobs.page(names, read_cursor(request, name), read_count(request))
     beside = await taken_back(directory, *(job.id for job in jobs)) if RUN in kinds else {}
-    return page_answer(name, [listed(job) | beside.get(job.id, {}) for job in jobs], cursor)
+    return page_answer(request, name, [listed(job) | beside.get(job.id, {}) for job in jobs], cursor)
 
 
 async def taken_back(directory: Directory, *runs: str) -> dict[str, dict[str, Any]]:
@@ -106,7 +106,7 @@ async def list_rows(kind: Kind, directory: Directory, request: Request) -> Respo
     """List a page of a job's rows; of a run's, if asked for, those alone that meet conditions."""
     job = await find_job(directory, request, kind)
     conditions = CONDITIONS if kind is RUN else ()
-    found_by = ("find",) if kind is RUN else ()
+    found_by = ("find", "behind") if kind is RUN else ()
     refuse_others(
         request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, *found_by, "count", "cursor"
     )
@@ -123,10 +123,19 @@ async def list_rows(kind: Kind, directory: Directory, request: Request) -> Respo
     return await page_of_rows(directory, request, kind, request.id, choice)
 
 
+def _begin(request: Request, kind: Kind) -> str:
+    """Return where a page of a job's rows begins: where its cursor says, or behind a row of a run that is named."""
+    behind = request.params.get("behind", "") if kind is RUN else ""
+    if behind and ("find" in request.params or not CURSOR.fullmatch(behind)):
+        raise InvalidValue("behind: name a row by its id, as the list shows it, and look for nothing by find")
+    return read_cursor(request, kind.rows.name) or behind
+
+
 async def _page_of_verified(directory: Directory, request: Request, job: Job, choice: str) -> Response:
     """Return a page of what a verification found, each row with what the plan says of it."""
-    rows, cursor = await directory.plan(job.id).page(choice, request.params.get("cursor", ""), read_count(request))
-    return page_answer(VERIFICATION.rows.name, await told(directory, job, rows), cursor)
+    begin, count = read_cursor(request, VERIFICATION.rows.name), read_count(request)
+    rows, cursor = await directory.plan(job.id).page(choice, begin, count)
+    return page_answer(request, VERIFICATION.rows.name, await told(directory, job, rows), cursor)
 
 
 async def _page_of_named(
@@ -137,7 +146,7 @@ async def _page_of_named(
     An account that has it as an e-mail address is looked for by its userName.
     """
     find = request.params["find"].strip()
-    names, cursor = directory.plan_names(run.id), request.params.get("cursor", "")
+    names, cursor = directory.plan_names(run.id), read_cursor(request, RUN.rows.name)
     addressed, _ = await directory.accounts.page_by(Key("email", find), "", ADDRESSED) if "@" in find else ((), None)
     rows, more = await names.find(find, cursor, read_count(request), [account.user_name for account in addressed])
     if not rows and not cursor and _decided(run) and not await names.exist():
@@ -147,7 +156,7 @@ async def _page_of_named(
             else "find: an earlier version of the app made this plan: make another one to find people in it"
         )
     selected = [row for row in rows if choice in ("", row.decision) and (wanted is None or wanted.selects(row))]
-    return page_answer(RUN.rows.name, [named_row(row, RUN) for row in selected], more)
+    return page_answer(request, RUN.rows.name, [named_row(row, RUN) for row in selected], more)
 
 
 def _decided(run: Job) -> bool:
@@ -160,11 +169,11 @@ async def _page_of_selected(directory: Directory, request: Request, choice: str,
     rows, cursor = await select_rows(
         directory.plan(request.id),
         wanted.among(choice),
-        request.params.get("cursor", ""),
+        _begin(request, RUN),
         read_count(request),
         wanted.selects,
     )
-    return page_answer(RUN.rows.name, [named_row(row, RUN) for row in rows], cursor)
+    return page_answer(request, RUN.rows.name, [named_row(row, RUN) for row in rows], cursor)
 
 
 async def select_rows(
@@ -239,12 +248,13 @@ def read_choice(request: Request, rows: Rows) -> str:
 
 async def page_of_rows(directory: Directory, request: Request, kind: Kind, name: str, choice: str = "") -> Response:
     """Return a page of the rows under a job's id or a reading's name, shown as those of the kind."""
-    rows, cursor = await directory.plan(name).page(choice, request.params.get("cursor", ""), read_count(request))
+    begin, count = _begin(request, kind), read_count(request)
+    rows, cursor = await directory.plan(name).page(choice, begin, count)
     rows.sort(key=lambda row: row.shown.get("line", 0))  # of a file's rows those of a page are in order
     counts: dict[str, Any] = {}
     if kind.rows.has_problems and choice in ("", PROBLEM) and "cursor" not in request.params:
         counts = {BY_REASON: await count_by_reason(directory, name)}
-    return page_answer(kind.rows.name, [named_row(row, kind) for row in rows], cursor, counts)
+    return page_answer(request, kind.rows.name, [named_row(row, kind) for row in rows], cursor, counts)
 
 
 def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:

@@ -33,7 +33,7 @@ async def set_mapping(directory: Directory, request: Request, sources: Sources) 
 
     The body is the schema as it is exported, or says from which source to read it.
     """
-    document = read_json(request.body)
+    document = read_json(request.body, written=True)
     if isinstance(document, Mapping) and "source" in document:
         document = await _read_from(sources, directory.name, MappingRequest.model_validate(document).source)
     mapping = _read(document)

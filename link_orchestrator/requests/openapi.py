@@ -110,7 +110,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_row": Operation("RowInFull"),
     "linking_run_report": Operation(
         "File",
-        query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial"),
+        query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial", "decided"),
         media_types=("text/html", "text/csv", XLSX, "application/jsonl"),
     ),
     "linking_undo_preview": Operation("UndoPreview", query=("keep",)),
@@ -165,7 +165,11 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "after": ("The upload of the former part of a file that was split.", {"type": "string"}),
     "count": ("How many rows at most; 100 unless given.", {"type": "integer", "minimum": 1, "maximum": 1000}),
-    "cursor": ("Where the former page ended, as it said.", {"type": "string"}),
+    "cursor": (
+        "Where the former page of this list, by the same parameters, ended, as it said.",
+        {"type": "string"},
+    ),
+    "behind": ("Only rows behind the one with this id, in the order of the list.", {"type": "string"}),
     "decision": ("Only rows of this decision.", {"$ref": "#/components/schemas/DecisionKind"}),
     "reportCount": (
         "How many rows at most; 5,000 unless given.",
@@ -182,6 +186,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "trial": (
         "Whether the HTML report says that the plan is not kept, so that nobody can approve it.",
+        {"type": "boolean", "default": False},
+    ),
+    "decided": (
+        "Whether the columns of a decisions file have what was decided, to be sent to another plan.",
         {"type": "boolean", "default": False},
     ),
     "warning": (
@@ -242,7 +250,7 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
-        asked = (*asked, *CONDITIONS, "find") if kind is RUN else asked
+        asked = (*asked, *CONDITIONS, "find", "behind") if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         found[f"{name}_get"] = Operation("Job")
         if kind.orchestrator:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from link_orchestrator.run import renew_waiting
 from link_orchestrator.source import RunSource, Sources, refuse_unready
-from shared.admin.parameters import page_answer, read_count
+from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import LOGIN_NAMES, Policy, Schedule, Trust, read_asked
@@ -25,7 +25,7 @@ async def put_policy(directory: Directory, request: Request, sources: Sources) -
     With If-Match (the ETag that GET shows), 412 where somebody changed it since.
     """
     try:
-        policy = read_asked(read_json(request.body))
+        policy = read_asked(read_json(request.body, written=True))
     except ValueError as error:
         raise InvalidValue(str(error)) from error
     if policy.schedule is not None:
@@ -43,10 +43,10 @@ async def list_warnings(directory: Directory, request: Request) -> Response:
 
 async def list_history(directory: Directory, request: Request) -> Response:
     """List who changed the policy, and suspended or resumed its schedule, the latest change first."""
-    entries, cursor = await directory.policies.history(request.params.get("cursor", ""), read_count(request))
+    entries, cursor = await directory.policies.history(read_cursor(request, "history"), read_count(request))
     people = await directory.activity.people(entry["by"] for entry in entries)
     told = [entry | ({"person": people[entry["by"]]} if entry["by"] in people else {}) for entry in entries]
-    return page_answer("history", told, cursor)
+    return page_answer(request, "history", told, cursor)
 
 
 def _warnings(policy: Policy) -> list[dict[str, str]]:
@@ -91,15 +91,19 @@ NO_DOMAINS: Final = "No verified domains are set: no address and no name proves 
 
 
 def _checked(directory: Directory, schedule: Schedule, sources: Sources) -> Schedule:
-    """Return a schedule whose source can be read. Raises InvalidValue naming what is wrong with it, and Busy."""
+    """Return a schedule with its source as it is read. Raises InvalidValue naming what is wrong with that.
+
+    Raises Busy where the schedule is on and its source is not ready.
+    """
     try:
         source = RunSource.model_validate(schedule.source)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)[:10]
         told = (f"{'.'.join(map(str, ('schedule', 'source', *item['loc'])))}: {item['msg']}" for item in found)
         raise InvalidValue("; ".join(told)) from None
-    try:
-        refuse_unready(sources, directory.name)
-    except Busy as unready:
-        raise Busy(f"schedule.{unready}") from None
+    if schedule.on:
+        try:
+            refuse_unready(sources, directory.name)
+        except Busy as unready:
+            raise Busy(f"schedule.{unready}") from None
     return replace(schedule, source={"graph": source.graph.to_json()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shared.admin.pages import select
-from shared.admin.parameters import page_answer, read_count
+from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
 from shared.directory.object_ids import read_object_id
 from shared.directory.records.listing import Glance
@@ -45,26 +45,26 @@ REMEDIES: Final = {
 
 async def list_refusals(directory: Directory, request: Request) -> Response:
     """List the writes by provisioning that were refused because an account is managed here, in the last 90 days."""
-    found, cursor = await directory.refusals.page(request.params.get("cursor", ""), read_count(request))
+    found, cursor = await directory.refusals.page(read_cursor(request, "refusals"), read_count(request))
     accounts = await directory.accounts.find_many([refusal.attempt.account for refusal in found])
     rows = [_refusal(refusal, account) for refusal, account in zip(found, accounts, strict=True)]
-    return page_answer("refusals", rows, cursor)
+    return page_answer(request, "refusals", rows, cursor)
 
 
 async def list_adoptions(directory: Directory, request: Request) -> Response:
     """List the accounts that creates over SCIM linked, where the policy has adoptOnCreate."""
-    found, cursor = await directory.adoptions.page(request.params.get("cursor", ""), read_count(request))
+    found, cursor = await directory.adoptions.page(read_cursor(request, "adoptions"), read_count(request))
     accounts = await directory.accounts.find_many([adoption.account for adoption in found])
     made = [account for adoption, account in zip(found, accounts, strict=True) if account and adoption.made(account)]
-    return page_answer("adoptions", [_linked(account) for account in made], cursor)
+    return page_answer(request, "adoptions", [_linked(account) for account in made], cursor)
 
 
 async def list_foreign_links(directory: Directory, request: Request) -> Response:
     """List the accounts that are linked to an id which is no object id of Entra's: such links keep working."""
-    cursor, count = request.params.get("cursor", ""), read_count(request)
+    cursor, count = read_cursor(request, "links"), read_count(request)
     found, more = await select(directory.listing, directory.listing.scan_glances, cursor, count, _is_foreign)
     accounts = await directory.accounts.find_many(found)
-    return page_answer("links", [_linked(account) for account in accounts if account], more)
+    return page_answer(request, "links", [_linked(account) for account in accounts if account], more)
 
 
 def _is_foreign(account: Glance) -> bool:

@@ -36,10 +36,11 @@ from link_orchestrator.requests.verified import told
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
 from link_orchestrator.warnings import warnings_of
-from shared.admin.parameters import read_count
+from shared.admin.parameters import open_cursor, read_count, seal_cursor
 from shared.directory.directory import Directory
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.reviews import LEAVE
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -95,7 +96,7 @@ async def get_report(directory: Directory, request: Request) -> Response:
     files = [one.document | ({"takenBack": one.taken_back} if one.taken_back else {}) for one in read]
     reviewers, suggested = await list_reviewers(directory, job), await list_suggested(directory, job)
     page = summary(
-        *(shown(job), wrong, undos, files), reviewers=reviewers, suggested=suggested, trial=_is_trial(request)
+        *(shown(job), wrong, undos, files), reviewers=reviewers, suggested=suggested, trial=_is(request, "trial", TRIAL)
     )
     return _html(page)
 
@@ -114,12 +115,16 @@ async def get_verification_report(directory: Directory, request: Request) -> Res
     return await _page(directory, job, request, VERIFICATION)
 
 
-def _is_trial(request: Request) -> bool:
-    """Tell whether the plan will not be kept. Raises InvalidValue."""
-    asked = request.params.get("trial", "false")
+def _is(request: Request, name: str, told: str) -> bool:
+    """Tell whether a request asks for what a parameter switches on. Raises InvalidValue with what it is."""
+    asked = request.params.get(name, "false")
     if asked not in ("true", "false"):
-        raise InvalidValue("trial: true, where the plan is not kept, so that nobody can approve it; or false")
+        raise InvalidValue(f"{name}: {told}")
     return asked == "true"
+
+
+TRIAL: Final = "true, where the plan is not kept, so that nobody can approve it; or false"
+DECIDED: Final = "true, to have what was decided in the columns of a decisions file; or false"
 
 
 def _form(request: Request) -> str:
@@ -135,22 +140,27 @@ def _html(page: str) -> Response:
 
 
 async def _page(directory: Directory, job: Job, request: Request, kind: Kind) -> Response:
-    count, cursor = read_count(request, ROWS_AT_ONCE, MOST_ROWS), request.params.get("cursor", "")
-    form, choice = _form(request), read_choice(request, kind.rows)
+    count, form, choice = read_count(request, ROWS_AT_ONCE, MOST_ROWS), _form(request), read_choice(request, kind.rows)
+    decided = _is(request, "decided", DECIDED)
     wanted = read_filter(request) if kind is RUN else None
     if wanted:
         refuse_unsent(wanted, job)
     if form == "xlsx":
-        return await _workbook(directory, job, kind, choice, wanted)
+        return await _workbook(directory, job, kind, choice, wanted, decided=decided)
+    filters = {kind.rows.filter_by: choice} if choice else {}
+    filters |= {name: request.params[name] for name in CONDITIONS if wanted and request.params.get(name)}
+    of = ("report", job.id, filters)
+    cursor = open_cursor(request.params.get("cursor", ""), *of)
     rows, after = await _rows(directory.plan(job.id), choice, wanted, cursor, count)
     if form == "csv":
-        text = to_csv(await _documents(directory, rows, kind, job), _columns(kind), header=not cursor)
+        documents = await _documents(directory, rows, kind, job, decided=decided)
+        text = to_csv(documents, _columns(kind), header=not cursor)
     else:
         text = "".join(dump(one) + "\n" for one in await _shown(directory, rows, kind, job))
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
-        asked = {"format": form, "count": count, "cursor": after} | ({kind.rows.filter_by: choice} if choice else {})
-        asked |= {name: request.params[name] for name in CONDITIONS if wanted and request.params.get(name)}
+        asked = {"format": form, "count": count, "cursor": seal_cursor(after, *of)} | filters
+        asked |= {"decided": "true"} if decided else {}
         following = address(request, f"{kind.path}/{job.id}/report?{urlencode(asked)}")
         headers["Link"] = f'<{following}>; rel="next"'
     return Response(200, text, mimetype=MIMETYPES[form], headers=headers)
@@ -171,14 +181,16 @@ def _change(name: str, change: Mapping[str, Any]) -> str:
     return f"{name}: {before} -> {after}" if "from" in change else f"{name}: -> {after}"
 
 
-async def _workbook(directory: Directory, job: Job, kind: Kind, choice: str, wanted: Filter | None) -> Response:
+async def _workbook(
+    directory: Directory, job: Job, kind: Kind, choice: str, wanted: Filter | None, *, decided: bool
+) -> Response:
     """Return all rows that are asked for as one workbook: it cannot come in pages."""
     names, turns = _columns(kind), Turns()
     with Workbook(names, DECIDING if kind is RUN else ()) as book:
         cursor: str | None = ""
         while cursor is not None:
             rows, cursor = await _rows(directory.plan(job.id), choice, wanted, cursor, ROWS_AT_ONCE)
-            for document in await _documents(directory, rows, kind, job):
+            for document in await _documents(directory, rows, kind, job, decided=decided):
                 cells = _cells(document)
                 if not book.add([cells[name] for name in names]):
                     raise InvalidValue(
@@ -200,10 +212,29 @@ async def _shown(directory: Directory, rows: Sequence[PlanRow], kind: Kind, job:
     return await told(directory, job, rows) if kind is VERIFICATION else [shown_row(row, kind) for row in rows]
 
 
-async def _documents(directory: Directory, rows: Sequence[PlanRow], kind: Kind, job: Job) -> list[dict[str, Any]]:
-    """Return rows as tables tell them, each with the id of the plan's row, and a run's with that of the run."""
+async def _documents(
+    directory: Directory, rows: Sequence[PlanRow], kind: Kind, job: Job, *, decided: bool = False
+) -> list[dict[str, Any]]:
+    """Return rows as tables tell them, each with the id of the plan's row, and a run's with that of the run.
+
+    Where they are to say what was `decided`, a review's action is that of the file, so that it can be sent to a plan.
+    """
     known = await _shown(directory, rows, kind, job)
-    return [{"row": row.id, "run": job.id} | document for row, document in zip(rows, known, strict=True)]
+    return [
+        {"row": row.id, "run": job.id} | document | (_sent(row) if decided else {})
+        for row, document in zip(rows, known, strict=True)
+    ]
+
+
+def _sent(row: PlanRow) -> dict[str, Any]:
+    """Return what a file has to say for the review of a row to be made again, of the row as its plan made it."""
+    review = row.review or {}
+    if review.get("action", LEAVE) == LEAVE:
+        return {}
+    if "version" in review:  # ids of accounts are each directory's own
+        return {"sent": {"action": review["action"], "account": review.get("userName", review["account"])}}
+    chosen = [one["userName"] for one in row.shown.get("candidates", ()) if one["id"] == review.get("account")]
+    return {"sent": {"action": review["action"]} | ({"account": chosen[0]} if chosen else {})}
 
 
 def to_csv(documents: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, *, header: bool) -> str:
@@ -235,7 +266,8 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
     identity = document.get("identity") or document.get("entraGroup", {})
     account = document.get("account") or document.get("group", {})
     predicted, review = document.get("predicted", {}), document.get("review", {})
-    if "version" in review:  # a person named another account than the row's
+    sent: dict[str, str] = document.get("sent", {})
+    if "version" in review and not sent:  # a person named another account than the row's
         account = review
     rules = dict.fromkeys(item["rule"] for item in document.get("evidence", ()))
     cells = (
@@ -244,7 +276,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         identity.get("objectId") or identity.get("id"),
         identity.get("userPrincipalName"),
         identity.get("displayName"),
-        review.get("account") or account.get("id"),
+        (not sent and review.get("account")) or account.get("id"),
         account.get("userName") or account.get("displayName"),
         account.get("applicationId") or _of_candidate(document, review.get("account")),
         " ".join(rules),
@@ -262,7 +294,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         document.get("remedy"),
     )
     texts = ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]
-    named = dict(zip(COLUMNS, texts, strict=True)) | dict.fromkeys(DECIDING, "")
+    named = dict(zip(COLUMNS, texts, strict=True)) | dict.fromkeys(DECIDING, "") | sent
     suggestions = "; ".join(map(_suggestion, document.get("suggestions", ())))
     verified = {name: document.get(name, "") for name in ("found", "linked", "confirmed", "created")}
     verified |= {"insteadOf": " ".join(document.get("insteadOf", ()))}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,7 @@ from link_orchestrator.run import (
 )
 from shared import turns
 from shared.admin.body import Body
+from shared.admin.parameters import open_cursor, seal_cursor
 from shared.directory.directory import Directory
 from shared.directory.errors import refused_behind
 from shared.directory.keys import ID, Key, application_key, fold
@@ -215,7 +216,11 @@ async def _select(
         return rows, None
     refuse_unsent(asked.filter, job)
     decision, selects = asked.filter.decision.value, asked.filter.selects
-    return await select_rows(directory.plan(job.id), decision, asked.cursor, ROWS_AT_ONCE, selects)
+    of = ("reviews", job.id, asked.filter.model_dump(mode="json"))
+    rows, cursor = await select_rows(
+        directory.plan(job.id), decision, open_cursor(asked.cursor, *of), ROWS_AT_ONCE, selects
+    )
+    return rows, seal_cursor(cursor, *of) if cursor else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +363,11 @@ def _is_own(row: PlanRow, account_id: str) -> bool:
     return account_id in row.versions or account_id == row.shown.get("account", {}).get("id")
 
 
+ALONE: Final = "name it as the only one of rows"
+NAME_ACCOUNT: Final = "name the one that is this person's as account"
+"""What to do about rows that are not reviewed with others, or have no one account. Pages have other ways to say it."""
+
+
 def _unsuitable(wish: Wish) -> str:
     """Return why a row's decision does not allow what is asked, or ""."""
     row = wish.row
@@ -374,11 +384,11 @@ def _unsuitable(wish: Wish) -> str:
     if wish.action != LINK:
         return ""
     if row.decision == ONE_BY_ONE and not wish.alone:
-        return f"a row that is {row.decision} is linked alone: name it as the only one of rows"
+        return f"a row that is {row.decision} is linked alone: {ALONE}"
     if wish.account is None and row.decision == DecisionKind.AMBIGUOUS:
-        return "several accounts match: name the one that is this person's as account"
+        return f"several accounts match: {NAME_ACCOUNT}"
     if wish.account is None and row.decision == DecisionKind.NO_ACCOUNT:
-        return f"a row that is {row.decision} is linked to no account unless you name the person's as account"
+        return f"a row that is {row.decision} is linked to no account: {NAME_ACCOUNT}"
     return ""
 
 

@@ -50,7 +50,7 @@ async def resume_schedule(directory: Directory, request: Request) -> Response:
 async def start_due(directory: Directory, client: Orchestrations, sources: Sources) -> None:
     """Start the run that is due by the directory's schedule, if there is one, or note why it is put off."""
     stored, state = await directory.policies.read(), await directory.schedule.get()
-    schedule = stored.policy.schedule
+    schedule = stored.policy.schedule_in_force
     if schedule is None or state.suspended:
         return
     if ended := ended_in_words(stored):
@@ -123,7 +123,7 @@ async def _begin(
     waiting: Job | None,
 ) -> Job | None:
     """Start the run that is noted. Returns None if somebody else was faster: the next timer looks again."""
-    schedule = stored.policy.schedule
+    schedule = stored.policy.schedule_in_force
     groups = True if stored.policy.excluded_groups else None
     asked = RunRequest(source=RunSource.model_validate(schedule.source if schedule else {}), groups=groups)
     options = await prepare(directory, asked, sources, state.run)
@@ -162,7 +162,7 @@ async def _find(directory: Directory, job_id: str) -> Job | None:
 
 
 def _shown(stored: Stored, state: ScheduleState) -> Mapping[str, Any]:
-    schedule, switch = stored.policy.schedule, stored.switches.get(SCHEDULE)
+    schedule, switch = stored.policy.schedule_in_force, stored.switches.get(SCHEDULE)
     suspended = {"since": state.suspended, "by": state.suspended_by, "why": state.why}
     return {
         "schedule": schedule.to_json() if schedule else None,

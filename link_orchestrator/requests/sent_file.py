@@ -14,6 +14,7 @@ from link_orchestrator.files.rows import UnreadableFile
 from link_orchestrator.problem_report import ProblemReport
 from link_orchestrator.problems import Problem
 from shared.directory.directory import Directory
+from shared.json_text import Twice, read_written
 from shared.scim.endpoint import Request
 from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue
 from shared.turns import without_full_collections
@@ -48,7 +49,9 @@ def read_columns(request: Request) -> Mapping[str, str]:
         raise InvalidValue("columns: mapping is its former name; send one of the two")
     text = request.params.get("columns", request.params.get("mapping", "{}"))
     try:
-        return TypeAdapter(dict[str, str]).validate_json(text)
+        return TypeAdapter(dict[str, str]).validate_python(read_written(text), strict=True)
+    except Twice as twice:
+        raise InvalidValue(f"columns: {twice}") from None
     except ValueError:
         raise InvalidValue('columns: a JSON object from header to column, like {"Login": "userName"}') from None
 
@@ -108,7 +111,7 @@ async def stage_rows(
         except UnreadableFile as error:
             raise InvalidSyntax(str(error)) from error
     if not counts["read"]:
-        why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " It holds none."
+        why = f" Line {first.line}: {first.reason} {first.remedy}" if first else " There is no row in it."
         raise InvalidSyntax(f"No row of the file can be used.{why}")
     await write()
     return report

@@ -56,11 +56,19 @@ async def get_settings(directory: Directory, request: Request, settings: Setting
         "baseUrl": settings.base_url or None,
         "storage": settings.tables_endpoint or None,
         "buckets": directory.keys.buckets,
+        "backups": _backups(settings),
         "graph": _graph(settings.graph, directory.name),
         "credentials": _credentials(settings, directory.name),
         "signIn": {"on": settings.signs_in, "application": settings.portal_audience or None, "tenants": tenants},
     }
     return Response(200, dump(document))
+
+
+def _backups(settings: Settings) -> dict[str, Any] | None:
+    """Return where the tables are copied to every night, and for how many days copies are kept; None for no copies."""
+    if not settings.backups_endpoint:
+        return None
+    return {"storage": settings.backups_endpoint, "days": settings.backup_days or None}
 
 
 def _credentials(settings: Settings, directory: str) -> list[dict[str, Any]]:

@@ -14,13 +14,14 @@ from pydantic import Field, StringConstraints
 from shared.admin.accounts import answer
 from shared.admin.body import Body
 from shared.directory.directory import Directory
-from shared.directory.errors import AlreadyExists, Managed, Refused
+from shared.directory.errors import AlreadyExists, Managed, Refused, Unfit
 from shared.directory.keys import APPLICATION_ID, same_letters
 from shared.directory.matching.authority import EXCLUSIONS
 from shared.directory.matching.policy import Policy
 from shared.directory.object_ids import NO_OBJECT_ID, read_object_id
 from shared.directory.records.model import NO_EVIDENCE, Account, Authority, Link, SignInEvidence, Status
 from shared.directory.records.resources import Result, retry_stale
+from shared.directory.text import is_address, unfit_to_show
 from shared.scim.document import keep_immutable, normalise
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -79,6 +80,7 @@ async def edit_account(directory: Directory, request: Request) -> Response:
         try:
             after = edited(account, edit, user)
             after.refuse_unfit(account)
+            _refuse_unfit(account, after)
             return await directory.accounts.replace(account, after, by=request.by, action="edit")
         except AlreadyExists as taken:
             if taken.attribute != APPLICATION_ID:
@@ -200,6 +202,18 @@ async def _refuse_excluded(directory: Directory, policy: Policy, identity: str) 
             "identity: it is excluded, by the policy or by a review of the last plan; take it out of `excluded` there, "
             "and plan a run again"
         )
+
+
+def _refuse_unfit(before: Account, after: Account) -> None:
+    """Raise Unfit for what an import refuses and SCIM may send: its values are strings of any kind (RFC 7643)."""
+    shown = after.document().get("displayName") or ""
+    if shown != before.document().get("displayName") and (why := unfit_to_show(shown)):
+        raise Unfit(f"displayName: {why}")
+    known = {*before.emails, *before.evidence.verified_emails}
+    for name, addresses in (("emails", after.emails), ("evidence.verifiedEmails", after.evidence.verified_emails)):
+        for address in addresses:
+            if address not in known and not is_address(address):
+                raise Unfit(f"{name}: {address!r:.100} is no e-mail address: write one as name@domain")
 
 
 def _merged(user: ResourceType, before: Mapping[str, Any], patch: object) -> dict[str, Any]:

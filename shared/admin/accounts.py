@@ -14,6 +14,7 @@ from shared.admin.parameters import (
     page_answer,
     read_choice,
     read_count,
+    read_cursor,
     read_history_cursor,
     read_id_cursor,
     read_key,
@@ -70,8 +71,8 @@ async def find_accounts(directory: Directory, request: Request) -> Response:
         key = application_key(key.value)
     elif key.kind in ("objectId", "externalId", "nameId"):
         key = Key(key.kind, compared_id(key.value))
-    accounts, more = await directory.accounts.page_by(key, read_id_cursor(request), read_count(request))
-    return page_answer("accounts", [_shown(account) for account in accounts], more)
+    accounts, more = await directory.accounts.page_by(key, read_id_cursor(request, "accounts"), read_count(request))
+    return page_answer(request, "accounts", [_shown(account) for account in accounts], more)
 
 
 async def _list_accounts(directory: Directory, request: Request) -> Response:
@@ -94,10 +95,10 @@ async def _list_beginning(directory: Directory, request: Request) -> Response:
 async def _looked_through(
     directory: Directory, request: Request, scan: Scan[K], condition: Callable[[K], bool]
 ) -> Response:
-    cursor, count = request.params.get("cursor", ""), read_count(request)
+    cursor, count = read_cursor(request, "accounts"), read_count(request)
     found, more = await select(directory.listing, scan, cursor, count, condition)
     accounts = await directory.accounts.find_many(found)
-    return page_answer("accounts", [_shown(account) for account in accounts if account], more)
+    return page_answer(request, "accounts", [_shown(account) for account in accounts if account], more)
 
 
 async def get_account(directory: Directory, request: Request) -> Response:
@@ -117,7 +118,7 @@ async def get_account(directory: Directory, request: Request) -> Response:
         row | {"number": c.number, "before": c.before} | ({"values": changed} if changed else {})
         for row, c, changed in zip(told, history, values, strict=False)
     ]
-    return page_answer("history", rows, before, document, account.version if account else None)
+    return page_answer(request, "history", rows, before, document, account.version if account else None)
 
 
 async def _values(directory: Directory, account: Account | None, history: Sequence[Change]) -> list[Values]:
@@ -155,7 +156,7 @@ async def get_schemas(directory: Directory, request: Request) -> Response:
 
 async def put_schemas(directory: Directory, request: Request) -> Response:
     """Replace the directory's own schemas, which extend User from then on."""
-    text = read_extensions(read_json(request.body), USER)
+    text = read_extensions(read_json(request.body, written=True), USER)
     await directory.schemas.set(text)
     return Response(200, text)
 

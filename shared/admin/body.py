@@ -19,4 +19,4 @@ class Body(BaseModel):
     @classmethod
     def read(cls, request: Request, *, required: bool = True) -> Self:
         """Return the body of a request, {} for one that may be left out. Raises InvalidSyntax and ValidationError."""
-        return cls.model_validate(read_json(request.body) if required or request.body.strip() else {})
+        return cls.model_validate(read_json(request.body, written=True) if required or request.body.strip() else {})

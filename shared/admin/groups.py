@@ -15,6 +15,7 @@ from shared.admin.parameters import (
     page_answer,
     read_choice,
     read_count,
+    read_cursor,
     read_history_cursor,
     read_id_cursor,
     read_key,
@@ -51,30 +52,30 @@ async def find_groups(directory: Directory, request: Request) -> Response:
         return await _list_of(directory, request, request.params["member"])
     if not any(kind.lower() in request.params for kind in KEYS):
         state = STATES.get(read_choice(request, "state", STATES), lambda one: True)
-        cursor, count = request.params.get("cursor", ""), read_count(request)
+        cursor, count = read_cursor(request, "groups"), read_count(request)
         listing = directory.group_listing
         found, more = await select(listing, listing.scan_glances, cursor, count, state)
         listed = await directory.groups.find_many(found)
-        return page_answer("groups", [_shown(group) for group in listed if group], more)
-    key, cursor = read_key(request, *KEYS), read_id_cursor(request)
+        return page_answer(request, "groups", [_shown(group) for group in listed if group], more)
+    key, cursor = read_key(request, *KEYS), read_id_cursor(request, "groups")
     groups, more = await directory.groups.page_by(key, cursor, read_count(request))
-    return page_answer("groups", [_shown(group) for group in groups], more)
+    return page_answer(request, "groups", [_shown(group) for group in groups], more)
 
 
 async def _list_of(directory: Directory, request: Request, account_id: str) -> Response:
     """List the groups of which an account is a member itself, in order of id."""
-    cursor, count = read_id_cursor(request), read_count(request)
+    cursor, count = read_id_cursor(request, "groups"), read_count(request)
     if not ID.fullmatch(account_id) or await directory.accounts.find(account_id) is None:
         raise InvalidValue("member: name an account by its id")
     page, more = await directory.members.page_indexed(account_id, cursor, count)
     held = compress(page, await directory.members.held([(account_id, group) for group in page]))
     found = await directory.groups.find_many([*held])
-    return page_answer("groups", [_shown(group) for group in found if group], more)
+    return page_answer(request, "groups", [_shown(group) for group in found if group], more)
 
 
 async def list_members(directory: Directory, request: Request) -> Response:
     """List the members of a group, accounts and groups, in order of id, a page at a time."""
-    cursor, count = read_id_cursor(request), read_count(request)
+    cursor, count = read_id_cursor(request, "members"), read_count(request)
     group = request.params.get("group", "")
     if not ID.fullmatch(group) or await directory.groups.find_without_head(group) is None:
         raise InvalidValue("group: name a group by its id")
@@ -86,7 +87,7 @@ async def list_members(directory: Directory, request: Request) -> Response:
     found = [*await directory.accounts.find_many(accounts), *await directory.groups.find_many(groups)]
     known = {one.id: one.shown() | {"status": one.status.value} for one in found if one}
     rows = [{"group" if is_group(one) else "account": known.get(one, {"id": one, "deleted": True})} for one in page]
-    return page_answer("members", rows, page[-1] if len(members) > count else None)
+    return page_answer(request, "members", rows, page[-1] if len(members) > count else None)
 
 
 async def get_group(directory: Directory, request: Request) -> Response:
@@ -99,7 +100,7 @@ async def get_group(directory: Directory, request: Request) -> Response:
     if group is None and not history:
         raise NotFound("no such group", "group", "GET /groups lists those there are")
     shown = _shown(group) if group else {"id": request.id, "deleted": True}
-    return page_answer("history", await tell(directory, history), more, shown)
+    return page_answer(request, "history", await tell(directory, history), more, shown)
 
 
 def answer(group: Group) -> Response:

@@ -1,7 +1,12 @@
-"""Query parameters that several of the administrator's requests take, and the pages with which they are answered."""
+"""Query parameters that several of the administrator's requests take, and the pages with which they are answered.
+
+A cursor goes out with a mark of the list and of the parameters by which it was asked for. A place of one list may be
+one of another, too, and would be read there without a word.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -48,9 +53,17 @@ def read_count(request: Request, default: int = PAGE, most: int = 1_000) -> int:
     return int(count)
 
 
-def read_id_cursor(request: Request) -> str:
+def read_cursor(request: Request, name: str) -> str:
+    """Return where a page of the list of this name begins, "" for its begin.
+
+    Raises InvalidCursor for what is no cursor of the list, and for one of other parameters.
+    """
+    return open_cursor(request.params.get("cursor", ""), *_asked(request, name))
+
+
+def read_id_cursor(request: Request, name: str) -> str:
     """Return the cursor of a list that is in order of id, "" for its begin. Raises InvalidCursor."""
-    cursor = request.params.get("cursor", "")
+    cursor = read_cursor(request, name)
     if cursor and not ID.fullmatch(cursor):
         raise InvalidCursor
     return cursor
@@ -58,13 +71,14 @@ def read_id_cursor(request: Request) -> str:
 
 def read_history_cursor(request: Request) -> str:
     """Return the cursor of a page of a history, "" for its begin. Raises InvalidCursor."""
-    cursor = request.params.get("cursor", "")
+    cursor = read_cursor(request, "history")
     if cursor and not HISTORY_CURSOR.fullmatch(cursor):
         raise InvalidCursor
     return cursor
 
 
 def page_answer(
+    request: Request,
     name: str,
     rows: Sequence[Mapping[str, Any]],
     cursor: str | None,
@@ -75,4 +89,28 @@ def page_answer(
 
     `version` is that of what is beside.
     """
-    return Response(200, dump({**(beside or {}), name: rows} | ({"cursor": cursor} if cursor else {})), version)
+    more = {"cursor": seal_cursor(cursor, *_asked(request, name))} if cursor else {}
+    return Response(200, dump({**(beside or {}), name: rows} | more), version)
+
+
+def seal_cursor(cursor: str, *of: object) -> str:
+    """Return a cursor with the mark of what it is of, which is JSON."""
+    return f"{_mark(of)}-{cursor}"
+
+
+def open_cursor(sealed: str, *of: object) -> str:
+    """Return what seal_cursor() sealed, "" for "". Raises InvalidCursor if that was of anything else."""
+    mark, _, cursor = sealed.partition("-")
+    if sealed and (mark != _mark(of) or not cursor):
+        raise InvalidCursor
+    return cursor
+
+
+def _asked(request: Request, name: str) -> tuple[object, ...]:
+    """Return what a list is asked for by. How many rows of it, and in which form, is another page of the same list."""
+    params = {key: value for key, value in request.params.items() if value and key not in ("count", "cursor", "format")}
+    return name, request.id, sorted(params.items())
+
+
+def _mark(of: Sequence[object]) -> str:
+    return hashlib.blake2b(dump(of).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()

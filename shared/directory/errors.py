@@ -47,15 +47,18 @@ class InvalidCursor(DirectoryError):
     """A cursor that came with no page of the same listing."""
 
     def __init__(self) -> None:
-        super().__init__("cursor: take the one of the former page, or start without")
+        super().__init__(
+            "cursor: no page of this list and of these parameters ended there: take the one of the former page, with "
+            "the parameters of that, or start without"
+        )
 
 
 class Stale(DirectoryError):
     """The resource changed between the read and the write."""
 
 
-class NotShown(DirectoryError):
-    """A value by which others know an account or a group has a character that nobody sees. The message names both."""
+class Unfit(DirectoryError):
+    """A value by which others know an account or a group may not be so. The message names it, and says why."""
 
 
 class NobodysId(DirectoryError):

@@ -87,7 +87,11 @@ class Policies(Setting[Policy]):
         row = await self._tables.get(self._partition, POLICY)
         self.keep(row)
         policy = self._value_of(row)
-        on = {AUTO_APPROVE: policy.auto_approve, SCHEDULE: policy.schedule, MATCHING_ENDED: policy.matching_ended}
+        on = {
+            AUTO_APPROVE: policy.approval_in_force,
+            SCHEDULE: policy.schedule_in_force,
+            MATCHING_ENDED: policy.matching_ended,
+        }
         switches = {name: switch for name, switch in _switches(row).items() if on[name]}
         return Stored(policy, switches, _version(row))
 

@@ -16,6 +16,10 @@ from shared.tables.port import MAX_STRING_UNITS, Value
 MAX_TEXT_COLUMNS = 12
 """Columns of 64 KiB that one text may fill: most of a row's 1 MiB, with room for the other columns."""
 
+MAX_NAME_CHARS: Final = 1_000
+"""Characters of what tells accounts and groups apart: names, addresses, ids."""
+MAX_ADDRESS_CHARS: Final = 320
+"""Characters of an e-mail address: 64, an @, and 255 (RFC 5321 section 4.5.3.1)."""
 HIDDEN: Final = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -39,6 +43,36 @@ def find_hidden(text: str, *, emoji: bool = False) -> str:
     return ""
 
 
+def unfit(text: str, *, emoji: bool = False) -> str:
+    """Return why a text cannot be what tells an account or a group from others, "" where it can; `emoji` as above."""
+    if len(text) > MAX_NAME_CHARS:
+        return f"has more than {MAX_NAME_CHARS:,} characters: shorten it"
+    if _BREAK.search(text):
+        return "has a line break or a tab: take it out"
+    hidden = find_hidden(text, emoji=emoji)
+    return f"has a character that is not shown, {hidden}: take it out" if hidden else ""
+
+
+def unfit_to_show(text: str) -> str:
+    """Return the same for a name that is shown and tells nobody apart: marks of direction belong to names, too."""
+    return unfit(_MARKS.sub("", text), emoji=True)
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is one e-mail address, name@domain, as administrators and their files write one."""
+    return len(text) <= MAX_ADDRESS_CHARS and _ADDRESS.fullmatch(text) is not None
+
+
+def find_unseen(text: str) -> str:
+    """Return the first character that breaks its line, is a control character or is not shown, like `U+000A`, or ""."""
+    found = _CONTROL.search(text)
+    return f"U+{ord(found.group()):04X}" if found else find_hidden(text)
+
+
+_MARKS: Final = re.compile("[\u061c\u200e\u200f]")
+_BREAK: Final = re.compile(r"[\t\r\n]")
+_ADDRESS: Final = re.compile(r"[^\s@,;<>()\"]+@[^\s@,;<>()\"]+")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _JOINERS: Final = "\u200c\u200d\ufe0e\ufe0f"
 _JOINED: Final = ("So", "Sk", "Sm", "Lo", "Mn", "Mc")
 

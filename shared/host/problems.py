@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.directory import errors as directory
+from shared.directory.object_ids import NO_OBJECT_ID
 from shared.host.auth import Forbidden, Unauthorized
 from shared.host.body import ACCEPTED, BodyLost, UnknownPacking
 from shared.json_text import dump
@@ -39,7 +40,7 @@ def problem(error: Exception) -> Problem:
             return error.status, error.scim_type, error.detail, {}
         case ValidationError():
             return 400, "invalidValue", _names(error), {}
-        case directory.InvalidCursor() | directory.NotShown() | directory.NobodysId():
+        case directory.InvalidCursor() | directory.Unfit() | directory.NobodysId():
             return 400, "invalidValue", str(error), {}
         case Unauthorized():
             return 401, None, str(error), {"WWW-Authenticate": "Bearer"}
@@ -101,12 +102,25 @@ def _later(detail: str, seconds: float) -> Problem:
 
 def _names(error: ValidationError) -> str:
     """Name each wrong attribute and what is wrong with it, without its value."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
+    found = error.errors(include_input=False, include_url=False)
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {_said(item)}" for item in found[:10])
 
 
 def _said(item: Mapping[str, Any]) -> str:
-    return "no attribute of this request" if item["type"] == "extra_forbidden" else str(item["msg"])
+    """Say what is wrong, in words of ours where pydantic's name a pattern or a type of Python."""
+    context = item.get("ctx", {})
+    match item["type"]:
+        case "extra_forbidden":
+            return "no attribute of this request"
+        case "string_too_long":
+            return f"has more than {context['max_length']} characters: shorten it"
+        case "string_too_short":
+            return "must not be empty"
+        case "string_pattern_mismatch" if "{8}" in context["pattern"]:
+            return NO_OBJECT_ID
+        case "string_pattern_mismatch":
+            return "has a character that may not be in it"
+    return str(item["msg"])
 
 
 def _unexpected(error: Exception) -> Problem:

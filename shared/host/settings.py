@@ -84,6 +84,8 @@ class Settings(BaseModel):
     tables: str = ""
     tables_endpoint: str = ""
     backups_endpoint: str = ""
+    backup_days: int = 0
+    """Days for which the deployment keeps the copies, 0 where it does not say: the app deletes none of them."""
     client_id: str = ""
     base_url: str = ""
     buckets: Buckets = BUCKETS
@@ -111,6 +113,10 @@ class Settings(BaseModel):
             buckets = TypeAdapter(Buckets).validate_python(environment.get("SCIMLINK_BUCKETS") or BUCKETS)
         except ValueError:
             raise ValueError("SCIMLINK_BUCKETS must be a number from 1 to 256") from None
+        try:
+            backup_days = int(environment.get("SCIMLINK_BACKUP_DAYS") or 0)
+        except ValueError:
+            raise ValueError("SCIMLINK_BACKUP_DAYS must be a whole number of days") from None
         if (portal_auth := environment.get("SCIMLINK_PORTAL_AUTH", "")) not in ("", EASY_AUTH):
             raise ValueError(f"SCIMLINK_PORTAL_AUTH must be {EASY_AUTH}, or left out")
         try:
@@ -128,6 +134,7 @@ class Settings(BaseModel):
             backups_endpoint=_address(
                 environment, "SCIMLINK_BACKUPS_ENDPOINT", "https://ACCOUNT.blob.core.windows.net"
             ),
+            backup_days=backup_days,
             client_id=environment.get("SCIMLINK_CLIENT_ID", ""),
             base_url=_address(environment, "SCIMLINK_BASE_URL", "https://scim.example.com", loopback=True),
             graph=GraphSettings.from_environment(environment),

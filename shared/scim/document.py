@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
+from shared.json_text import NotJson, read_sent, read_written
 from shared.scim.errors import BodyTooLarge, InvalidSyntax, InvalidValue, Mutability
 from shared.scim.limits import JSON_BYTES_A_VALUE, MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_JSON_VALUES
 from shared.scim.schema import Names, ResourceType
@@ -95,11 +96,11 @@ def _read_into(members: Document, attributes: Names, name: str, value: object) -
         members[attribute.name] = normal
 
 
-def read_json(body: bytes, limit: int = MAX_BODY_BYTES) -> object:
+def read_json(body: bytes, limit: int = MAX_BODY_BYTES, *, written: bool = False) -> object:
     """Return the JSON value in a request's body; of members with the same name the last counts.
 
     Raises BodyTooLarge, or InvalidSyntax for what is not JSON in UTF-8, has no finite number, nests too deep, or holds
-    too many values.
+    too many values; for one that is `written` by a person, also where an object has two members of one name.
     """
     if len(body) > limit:
         raise BodyTooLarge(f"A body has at most {limit} bytes here. Send less at once.")
@@ -109,7 +110,7 @@ def read_json(body: bytes, limit: int = MAX_BODY_BYTES) -> object:
         raise InvalidSyntax(f"A body has at most {most} values here. Send less at once.")
     try:
         text = body.decode("utf-8-sig")
-        value: object = _DECODER.decode(text)
+        value: object = read_written(text) if written else read_sent(text)
         # Most bodies have fewer brackets than may nest.
         if body.count(b"{") + body.count(b"[") > MAX_JSON_DEPTH:
             _check_depth(value)
@@ -120,8 +121,9 @@ def read_json(body: bytes, limit: int = MAX_BODY_BYTES) -> object:
     except ValueError as error:
         if not body.strip():
             raise InvalidSyntax("The body is empty, and has to be JSON.") from None
-        where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-        raise InvalidSyntax(f"The body is not JSON{where}.") from None
+        raise InvalidSyntax(
+            f"The body is not JSON: {error}." if isinstance(error, NotJson) else f"In the body {error}."
+        ) from None
     except RecursionError:
         raise InvalidSyntax(_TOO_DEEP) from None
     return value
@@ -139,17 +141,3 @@ def _check_depth(value: object) -> None:
         if not level:
             return
     raise InvalidSyntax(_TOO_DEEP)
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError
-    return number
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)

@@ -259,6 +259,10 @@ def write_file(name: str, content: bytes) -> Callable[[Path], list[str]]:
         (write_file("bytes.csv", bytes(range(256))), "ACCOUNTS=bytes.csv: "),
         (write_file("head.csv", b"userName,email\n"), "No row of the file can be used"),
         (write_file("de.csv", b"Benutzer,Amt\nann,x\n"), """add ACCOUNT_COLUMNS='{"Benutzer": "userName"}'"""),
+        (
+            lambda here: [*write_file("pl.csv", "userName\nŁ\n".encode("cp1250"))(here), "--account-encoding", "x-mac"],
+            "ACCOUNT_ENCODING is a code page that is not read here",
+        ),
         (asked("--account-columns", "x"), "ACCOUNT_COLUMNS: a JSON object from header to column"),
         (write_file("users2.csv", USERS.encode()), "and this is ACCOUNTS. Give it as IDENTITIES."),
         (asked("--policy", "none.json"), "POLICY=none.json: there is no such file"),
@@ -353,3 +357,17 @@ def test_results_are_there_also_where_nobody_reads_on(here: Path, monkeypatch: p
     monkeypatch.setattr("os.dup2", lambda *_: None)
     assert main(asked()) == 0
     assert (here / "report" / "rows.csv").exists()
+
+
+def test_what_is_said_of_a_file_names_the_words_that_it_is_given_by(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "names.csv").write_text("User name,email\nAnn Lee,ann@contoso.com\nben@contoso.com,ben@contoso.com\n")
+    assert main(asked(accounts="names.csv")) == 0
+    (row,) = rows_of(here / "report" / "problems.csv")
+    assert "by ACCOUNT_COLUMNS, like ACCOUNT_COLUMNS=" in row["remedy"]
+    (here / "polish.csv").write_bytes("userName,displayName\nann@contoso.com,Łukasz Żak\n".encode("cp1250"))
+    assert main(asked(accounts="polish.csv")) == 1
+    assert "name its code page: ACCOUNT_ENCODING=windows-125" in capfd.readouterr().err
+    assert main(asked("--account-encoding", "windows-1250", "--out", "polish", accounts="polish.csv")) == 0
+    assert "Łukasz" in (here / "polish" / "report.html").read_text("utf-8") + (here / "polish" / "rows.csv").read_text()

@@ -32,10 +32,31 @@ async def test_a_pattern_excludes_and_the_run_counts_by_which_entry(app: App) ->
     assert run["excludedBy"] == {"identity": 1, "pattern:svc-*": 1}
     (warning,) = [one for one in run["warnings"] if one["code"] == "exclusionsUnmatched"]
     assert warning["count"] == 2
-    assert "domain:nobody.example, type:guest" in warning["warning"]
+    assert "domain nobody.example and type guest" in warning["warning"]
     done = await app.apply(run)
     assert done["counts"]["linked"] == 1
     assert (await app.account(NAMES[1]))["link"] is None
+
+
+async def test_exclusions_that_match_nobody_are_named_and_those_that_match_are_not(app: App) -> None:
+    mistyped = ["anne@contoso.com", object_id(99), *(f"x{n}@contoso.com" for n in range(4))]
+    both = [NAMES[0], PEOPLE[0]["id"], PEOPLE[2]["id"]]
+    run, _ = await planned(
+        app, {"excluded": [*both, *mistyped, RESEARCH]}, groups=await upload(app, entra(RESEARCH, "R"))
+    )
+    (warning,) = [one for one in run["warnings"] if one["code"] == "exclusionsUnmatched"]
+    assert (warning["count"], warning["values"]) == (6, {"ids or names": 6})
+    assert warning["examples"] == [{"excluded": one} for one in sorted(mistyped)[:3]]
+    await app.call("POST", f"linking/runs/{run['id']}/cancel")
+    await app.wait(f"linking/runs/{run['id']}", "cancelled")
+    again, _ = await planned(app, {"excluded": [*both, *mistyped[:-1], "y@contoso.com", RESEARCH]}, full=True)
+    (other,) = [one for one in again["warnings"] if one["code"] == "exclusionsUnmatched"]
+    assert other["digest"] != warning["digest"], "another entry is another warning"
+
+
+async def test_two_entries_that_name_one_person_both_match(app: App) -> None:
+    run, _ = await planned(app, {"excluded": [NAMES[0], PEOPLE[0]["id"]]})
+    assert "exclusionsUnmatched" not in [one["code"] for one in run.get("warnings", ())]
 
 
 LEAVER = graph(11, "jane@contoso.com", mail=None, accountEnabled=False)

@@ -85,3 +85,44 @@ async def test_an_answer_is_told_of_with_the_kind_of_its_refusal(app: App, caplo
         "answered: role=scim service id=- status=201 kind=-",
         "answered: role=scim service id=- status=409 kind=uniqueness",
     ]
+
+
+async def test_an_undo_by_a_wrong_number_is_no_failure_of_the_app(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    await app.bring(csv_file({"userName": ADA}))
+    run = await app.apply(await app.plan(graph(1, ADA)))
+    with told(caplog, "job failed") as lines:
+        undo = await app.call("POST", f"linking/runs/{run['id']}/undo", {"activate": 7})
+        ended = await app.wait(f"linking/undos/{undo['id']}", "failed")
+    assert ended["reason"].startswith("activate: the undo would switch on 0 accounts, not 7; nothing was changed")
+    assert lines == []
+    assert f"job {undo['id']} ended by what it was asked for, activate" in caplog.messages
+    assert not _errors(caplog)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "linking/runs", b"{", 400),
+        ("POST", "linking/runs", b'{"identities": "none"}', 400),
+        ("GET", "linking/runs/none", None, 404),
+        ("PUT", "directory/policy", b'{"rules": 7}', 400),
+        ("POST", "accounts/import", b"%PDF-1.7", 400),
+        ("POST", "linking/runs/none/approve", b'{"links": -1}', 404),
+        ("GET", "directory/activity?cursor=x", None, 400),
+        ("POST", "scim/v2/Users", b'{"userName": ""}', 400),
+        ("DELETE", "scim/v2/Users/none", None, 404),
+        ("POST", "scim/v2/Bulk", b"[" * 2_000, 400),
+    ],
+)
+async def test_what_a_client_gets_wrong_is_no_error_of_the_app(
+    app: App, caplog: pytest.LogCaptureFixture, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    with told(caplog, "answered") as lines:
+        async with app.session.request(method, f"/{path}", data=body) as answer:
+            assert answer.status == status, await answer.text()
+    assert lines
+    assert not _errors(caplog)
+
+
+def _errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]

@@ -309,7 +309,7 @@ class TestImport:
             (b"group,userName\n,ada\n", "Line 2: The column group names no group."),
             (b'[{"displayName": "x", "members": [{"value": "1"}]}]', "holds a member without a userName"),
             (b'[{"displayName": "x", "members": [["a"]]}]', "holds no plain text"),
-            (b"[]", "It holds none."),
+            (b"[]", "There is no row in it."),
         ],
     )
     async def test_a_file_that_names_no_group_is_refused_with_the_reason(

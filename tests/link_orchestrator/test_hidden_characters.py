@@ -94,3 +94,42 @@ async def test_the_name_of_a_group_may_have_what_makes_another_sign_of_them(app:
     assert made["displayName"] == name
     job = await app.call("POST", "groups/import", csv_file({"group": name + " 2", "userName": ""}), "text/csv")
     assert (await app.wait(f"groups/imports/{job['id']}", "done"))["counts"]["created"] == 1
+
+
+LONG = "x" * 1_001
+UNFIT = (
+    ("userName", LONG, "more than 1,000 characters"),
+    ("email", "kein", "no e-mail address"),
+    ("email", "a@b.de; c@d.de", "no e-mail address"),
+    ("email", f"{LONG}@contoso.com", "more than 1,000 characters"),
+    ("email", f"{LONG[:400]}@contoso.com", "no e-mail address"),
+    ("displayName", "Jane \u202e dlanoD", "U+202E"),
+    ("displayName", LONG, "more than 1,000 characters"),
+)
+
+
+@pytest.mark.parametrize(("attribute", "value", "told"), UNFIT)
+async def test_an_edit_refuses_what_an_import_refuses(app: App, attribute: str, value: str, told: str) -> None:
+    (problem,) = await app.problems(await app.bring(csv_file(JANE, {"userName": "new", attribute: value})))
+    assert told.replace(",", "") in problem["reason"].replace(",", "")
+    document = {"emails": [{"value": value}]} if attribute == "email" else {attribute: value}
+    path = f"accounts/{(await app.account('jane@contoso.com'))['id']}"
+    status, detail = await status_of(app.call("PATCH", path, {"document": document}))
+    assert (status, detail.startswith(attribute), told in detail) == (400, True, True), detail
+    assert (await app.account("jane@contoso.com"))["document"].get("displayName") is None
+
+
+async def test_a_name_to_show_may_say_in_which_direction_it_is_written(app: App) -> None:
+    path = f"accounts/{(await app.account('jane@contoso.com'))['id']}"
+    name = "\u200f\u05e0\u05d5\u05e2\u05d4\u200f"
+    assert (await app.call("PATCH", path, {"document": {"displayName": name}}))["document"]["displayName"] == name
+    job = await app.bring(csv_file({**JANE, "displayName": name, "title": "x"}))
+    assert job["counts"]["updated"] == 1
+
+
+async def test_provisioning_is_held_to_the_length_and_may_send_addresses_of_any_kind(app: App) -> None:
+    user = {"schemas": [USER], "userName": "new@contoso.com", "emails": [{"value": "any text", "type": "work"}]}
+    assert (await app.call("POST", "scim/v2/Users", user))["emails"][0]["value"] == "any text"
+    for change in ({"userName": LONG}, {"externalId": LONG}):
+        status, detail = await status_of(app.call("POST", "scim/v2/Users", {**user, "userName": "b", **change}))
+        assert (status, detail) == (400, f"{next(iter(change))}: has more than 1,000 characters: shorten it")

@@ -420,6 +420,9 @@ class TestWhatIsInTheWay:
         directory = await make_directory(sqlite_tables, "main", 2)
         await start_due(sqlite_tables, "main")
         assert await directory.schedule.get() == ScheduleState()
+        await directory.policies.set(Policy(schedule=replace(SCHEDULE, on=False)), "boss")
+        await start_due(sqlite_tables, "main")
+        assert await directory.jobs.list_all() == []
         await directory.policies.set(Policy(schedule=SCHEDULE), "boss")
         await directory.schedule.suspend("me", "for now")
         await start_due(sqlite_tables, "main")

@@ -225,13 +225,13 @@ IDENTITIES = [Identity(object_id(n), name) for n, name in enumerate(NAMES)]
 SWITCHED_ON = Policy(verified_domains=frozenset({"contoso.com"}), auto_approve=AutoApproval(1.0, 3))
 
 
-async def planned(directory: Directory) -> Job:
+async def planned(directory: Directory, policy: Policy = SWITCHED_ON) -> Job:
     """Return a planned run over three people with accounts, under a policy that lets it approve itself."""
-    await directory.policies.set(SWITCHED_ON, "boss")
+    await directory.policies.set(policy, "boss")
     for name in NAMES:
         new = Account.new(directory.keys.new_id(name), {"userName": name}, Status.LOCAL, directory.accounts.now())
         await directory.accounts.create(new, by="test")
-    run = await begin_run(directory, IDENTITIES, SWITCHED_ON)
+    run = await begin_run(directory, IDENTITIES, policy)
     calls = activity_calls(Directories(directory.tables))
     for name in PLAN_PASSES:
         part = Slice(
@@ -260,6 +260,14 @@ class TestTheActivity:
         gate = await sqlite_tables.get(directory.keys.settings(), "gate")
         assert gate
         assert gate.columns["job"] == job.id
+
+    async def test_what_is_switched_off_and_keeps_its_numbers_approves_nothing(
+        self, sqlite_tables: SqliteTables
+    ) -> None:
+        directory = await make_directory(sqlite_tables)
+        job = await planned(directory, replace(SWITCHED_ON, auto_approve=AutoApproval(1.0, 3, on=False)))
+        assert not await asks(sqlite_tables, job)
+        assert (await directory.jobs.get(job.id)).state is State.PLANNED
 
     @pytest.mark.parametrize(
         ("options", "counts", "why"),

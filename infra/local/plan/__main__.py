@@ -99,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     which = "which header is which column, as JSON"
     parser.add_argument("--account-columns", default="", metavar="COLUMNS", help=f"{which}, of the accounts")
     parser.add_argument("--identity-columns", default="", metavar="COLUMNS", help=f"{which}, of the identities")
+    encoding = "the code page of the text, such as windows-1250"
+    parser.add_argument("--account-encoding", default="", metavar="NAME", help=f"{encoding}, of the accounts")
+    parser.add_argument("--identity-encoding", default="", metavar="NAME", help=f"{encoding}, of the identities")
     parser.add_argument("--out", default="", metavar="DIR", help="the folder for the results")
     return parser
 

@@ -12,17 +12,26 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
+from link_orchestrator.files.accounts import WHICH_NAME
 from link_orchestrator.files.identities import read_identities
 from link_orchestrator.files.rows import UnreadableFile
+from link_orchestrator.files.text import NAME_IT
 from link_orchestrator.requests.sent_file import MAX_FILE_BYTES
 from shared.directory.matching.identity import Identity
+from shared.json_text import Twice, read_written
 
 ACCOUNTS, IDENTITIES, DOMAINS, TRUST, POLICY, OUT = "ACCOUNTS", "IDENTITIES", "DOMAINS", "TRUST_EMAILS", "POLICY", "OUT"
 ACCOUNT_COLUMNS, IDENTITY_COLUMNS = "ACCOUNT_COLUMNS", "IDENTITY_COLUMNS"
-WORDS: Final = (ACCOUNTS, IDENTITIES, DOMAINS, TRUST, POLICY, ACCOUNT_COLUMNS, IDENTITY_COLUMNS, OUT)
+ACCOUNT_ENCODING, IDENTITY_ENCODING = "ACCOUNT_ENCODING", "IDENTITY_ENCODING"
+WORDS: Final = (
+    *(ACCOUNTS, IDENTITIES, DOMAINS, TRUST, POLICY, OUT),
+    *(ACCOUNT_COLUMNS, IDENTITY_COLUMNS, ACCOUNT_ENCODING, IDENTITY_ENCODING),
+)
 """Words by which `make plan` is told something."""
 COLUMNS_OF: Final = {ACCOUNTS: ACCOUNT_COLUMNS, IDENTITIES: IDENTITY_COLUMNS}
 """The word that says which header of a file is which column."""
+ENCODING_OF: Final = {ACCOUNTS: ACCOUNT_ENCODING, IDENTITIES: IDENTITY_ENCODING}
+"""The word that says in which code page a file is written."""
 USAGE: Final = "make plan ACCOUNTS=accounts.csv IDENTITIES=users.csv DOMAINS=contoso.com"
 WHAT: Final = {
     ACCOUNTS: "the accounts that your application has, as it exports them",
@@ -41,16 +50,21 @@ class Trouble(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GivenFile:
-    """A file and the word that it was given as. `columns` is JSON from header to column, "" for none."""
+    """A file and the word that it was given as. `columns` is JSON from header to column, "" for none.
+
+    `encoding` is the code page that its text is in, "" where the app is to find that out.
+    """
 
     word: str
     path: Path
     content: bytes
     columns: str = ""
+    encoding: str = ""
 
     @property
     def content_type(self) -> str:
-        return _TYPES.get(self.path.suffix.lower(), "application/octet-stream")
+        kind = _TYPES.get(self.path.suffix.lower(), "application/octet-stream")
+        return f"{kind}; charset={self.encoding}" if self.encoding else kind
 
     def __str__(self) -> str:
         return f"{self.word}={self.path}"
@@ -97,10 +111,17 @@ def swapped(given: Given) -> str:
     )
 
 
-def in_words(refusal: str, file: GivenFile) -> str:
-    """Return why the app does not take a file, with the words of `make plan` for its own addresses."""
-    word = COLUMNS_OF[file.word]
+def in_words(refusal: str, given_as: str) -> str:
+    """Return what the app says of a file or its rows, with the words of `make plan` for its own addresses.
+
+    `given_as` is ACCOUNTS or IDENTITIES.
+    """
+    word, encoding = COLUMNS_OF[given_as], ENCODING_OF[given_as]
     refusal = _PASTED.sub(lambda found: f"add {word}='{unquote(found[1])}'", refusal)
+    refusal = refusal.replace("The charset of the Content-Type is", f"{encoding} is a code page that is")
+    refusal = refusal.replace(NAME_IT, f"name its code page: {encoding}=")
+    example = f'by {word}, like {word}=\'{{"User name": "userName"}}\','
+    refusal = refusal.replace(WHICH_NAME, WHICH_NAME.replace("by columns", example))
     for door, other in (("accounts/import", ACCOUNTS), ("linking/identities", IDENTITIES)):
         refusal = refusal.replace(f"Send it to POST /{door}", f"Give it as {other}").replace(f"POST /{door}", other)
     return refusal.replace("?columns=", f"{word}=")
@@ -152,14 +173,17 @@ def _file(word: str, asked: Mapping[str, str]) -> GivenFile:
     content = _bytes(word, path)
     if not content.strip():
         raise Trouble(f"{word}={path} is empty.")
-    return GivenFile(word, path, content, asked[COLUMNS_OF[word]])
+    return GivenFile(word, path, content, asked[COLUMNS_OF[word]], asked[ENCODING_OF[word]])
 
 
 def _policy(path: str, domains: str, trust: str) -> Mapping[str, Any]:
     policy: Any = {}
     if path:
         try:
-            policy = json.loads(_bytes(POLICY, _path(POLICY, path)))
+            content = _bytes(POLICY, _path(POLICY, path))
+            policy = read_written(content.decode(json.detect_encoding(content)))
+        except Twice as problem:
+            raise Trouble(f"{POLICY}={path}: {problem}.") from None
         except ValueError as problem:
             raise Trouble(f"{POLICY}={path} is not JSON: {problem}.") from None
         if not isinstance(policy, dict):

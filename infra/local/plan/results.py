@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from infra.local.plan.door import Door
 from infra.local.plan.folders import remove
-from infra.local.plan.given import OUT, Trouble
+from infra.local.plan.given import ACCOUNTS, IDENTITIES, OUT, Trouble, in_words
 from infra.local.plan.work import Made, Progress
 from link_orchestrator.requests.report import MOST_ROWS, safe
 
@@ -86,10 +86,10 @@ async def write_results(door: Door, made: Made, folder: Path, progress: Progress
 async def _write_problems(door: Door, made: Made, path: Path) -> None:
     """Write the rows that could not be used, by file and line, if there are any."""
     jobs = {
-        "accounts": f"accounts/imports/{made.accounts['id']}",
-        "identities": f"linking/identities/{made.identities['id']}",
+        ACCOUNTS: f"accounts/imports/{made.accounts['id']}",
+        IDENTITIES: f"linking/identities/{made.identities['id']}",
     }
-    rows = [(name, *row) for name, job in jobs.items() async for row in _problems(door, job)]
+    rows = [(word.lower(), *row) for word, job in jobs.items() async for row in _problems(door, job, word)]
     if rows:
         with path.open("w", encoding="utf-8", newline="") as file:
             file.write(BOM)
@@ -98,10 +98,10 @@ async def _write_problems(door: Door, made: Made, path: Path) -> None:
             writer.writerows(sorted(rows))
 
 
-async def _problems(door: Door, job: str) -> AsyncIterator[tuple[int, str, str]]:
+async def _problems(door: Door, job: str, word: str) -> AsyncIterator[tuple[int, str, str]]:
     cursor: Any = ""
     while cursor is not None:
         page = await door.call("GET", f"{job}/problems?count=1000&cursor={cursor}")
         for problem in page["problems"]:
-            yield problem["line"], safe(problem["reason"]), safe(problem["remedy"])
+            yield problem["line"], safe(problem["reason"]), safe(in_words(problem["remedy"], word))
         cursor = page.get("cursor")

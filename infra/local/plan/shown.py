@@ -16,7 +16,7 @@ from rich.table import Table
 
 from infra.local.plan import results
 from infra.local.plan.door import Door
-from infra.local.plan.given import Given
+from infra.local.plan.given import Given, in_words
 from infra.local.plan.work import Made
 from link_orchestrator.requests.pages.files import few, kind_of, remarks_about
 from link_orchestrator.requests.pages.warned import ROWS, remedy_of
@@ -74,7 +74,7 @@ async def find_examples(door: Door, made: Made) -> Mapping[str, str]:
 def show_plan(made: Made, what: Given, examples: Mapping[str, str]) -> None:
     """Print what the plan decides and warns of."""
     for file, job in ((what.accounts, made.accounts), (what.identities, made.identities)):
-        first, *more = _read(job)
+        first, *more = _read(job, file.word)
         console.print(f"{file.path}: {first}", markup=False, soft_wrap=True)
         for line in more:
             console.print(f"  {line}", markup=False, soft_wrap=True)
@@ -108,8 +108,8 @@ def _remedy(warned: Mapping[str, Any], what: Given) -> str:
     return remedy_of(warned, trial=True)
 
 
-def _read(job: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was read of a file."""
+def _read(job: Mapping[str, Any], word: str) -> Iterator[str]:
+    """Yield what was read of a file, which was given as a word."""
     counts, reading = job["counts"], job["reading"]
     used = counts.get("created", counts.get("read", 0))
     unused = counts.get("refused", 0) + counts.get("problems", 0)
@@ -117,7 +117,7 @@ def _read(job: Mapping[str, Any]) -> Iterator[str]:
     if "created" in counts and (names := reading.get("ignored", ())):
         yield f"Columns not read: {few(names)}."
     yield from remarks_about(reading)
-    yield from reading.get("remarks", ())
+    yield from (in_words(remark, word) for remark in reading.get("remarks", ()))
     if unused:
         yield f"Every row that was not used is in {results.PROBLEMS}."
 

@@ -81,7 +81,7 @@ async def _send(door: Door, path: str, file: GivenFile, what: Given, progress: P
     except Refused as refusal:
         if str(refusal).startswith("columns:"):
             raise Trouble(f"{given.COLUMNS_OF[file.word]}: {str(refusal).removeprefix('columns: ')}") from None
-        raise Trouble(given.swapped(what) or f"{file}: {given.in_words(str(refusal), file)}") from None
+        raise Trouble(given.swapped(what) or f"{file}: {given.in_words(str(refusal), file.word)}") from None
     progress.end(step)
     return sent
 

@@ -24,6 +24,11 @@ function showTimes(within) {
     time.title ||= time.textContent;
     time.textContent = zone.format(at);
   }
+  // An option holds text alone, no element of a time.
+  for (const option of within.querySelectorAll("option")) {
+    const text = option.text.replace(/\d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d UTC$/, (at) => zone.format(new Date(at.replace(",", ""))));
+    if (text !== option.text) option.text = text;
+  }
 }
 
 /** On a narrow screen a row is a card, in which each cell is named by its column (portal.css). */

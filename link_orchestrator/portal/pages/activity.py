@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, Shown
+from link_orchestrator.words import counted
 
 COUNT: Final = 50
 """Deeds of a page."""
@@ -81,6 +82,9 @@ class Activity:
         if deed.get("began", {}).get("kind") in ("preview", "grouppreview"):
             return "looked at what an import would do"
         operation: str = deed["operation"]
+        if "links" in deed:
+            what = "a pilot of a run" if "pilot" in deed else "a run"
+            return f"approved {what}: {counted(deed['links'], 'link')}"
         return WORDS.get(operation, operation.replace("_", " "))
 
     def job_title(self, job: Document) -> str:

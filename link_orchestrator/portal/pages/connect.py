@@ -25,6 +25,37 @@ NAMES: Final = {
 }
 """Attributes whose name in the Entra admin center is another one than here."""
 
+OTHERS: Final = (
+    (
+        (EXTERNAL_ID,),
+        "Change it, as above: it comes from objectId. Do not delete it.",
+    ),
+    (
+        (USER_NAME,),
+        "Keep it, or change its source, as the next step says. Do not delete it: nobody could be created.",
+    ),
+    (
+        (ACTIVE,),
+        "Keep it: whoever leaves is deactivated by it. Its expression begins with Switch([IsSoftDeleted].",
+    ),
+    (
+        ("displayName", "name.givenName", "name.familyName", "name.formatted", 'emails[type eq "work"].value'),
+        "Keep them, unless the application's own values are to stay: then delete the mapping.",
+    ),
+    (
+        ("title", "preferredLanguage", "phoneNumbers[…]", "addresses[…]", "…:User:department", "…:User:manager"),
+        "Keep those whose values Entra has better than the application; delete the others, and what is here stays.",
+    ),
+    (
+        ("…:User:employeeNumber",),
+        "Keep it, if employee numbers are in Entra: later runs find people by it, too.",
+    ),
+)
+"""What to do about the mappings that Entra makes by itself, by their targets.
+
+https://learn.microsoft.com/entra/identity/app-provisioning/use-scim-to-provision-users-and-groups
+"""
+
 
 class Mapped(NamedTuple):
     """An attribute of the mapping: its name in the Entra admin center, what is asked for, and what is there."""
@@ -62,7 +93,10 @@ class Connect:
     credentials: Sequence[Credential]
     name_id: str = "userPrincipalName"
     adopts: bool = False
+    linked: int = 0
+    """Accounts that the last run linked and no undo took back; 0 while it has not ended."""
     switch: str = SWITCH
+    others: Sequence[tuple[Sequence[str], str]] = OTHERS
     soon: int = SOON
 
     def remedy(self, warning: Document) -> str:
@@ -72,11 +106,12 @@ class Connect:
 
 async def show(asked: Asked) -> Outcome:
     """Show how provisioning is connected."""
-    connection, mapping, sources, policy = await asyncio.gather(
+    connection, mapping, sources, policy, directory = await asyncio.gather(
         asked.api.get("linking/connection"),
         asked.api.get("linking/mapping"),
         asked.api.get("linking/sources"),
         asked.api.get("directory/policy"),
+        asked.api.get("directory", states=""),
     )
     return Shown(
         "connect.html",
@@ -86,10 +121,16 @@ async def show(asked: Asked) -> Outcome:
             graph=sources["graph"],
             mapped=compare(mapping["mapping"], policy),
             name_id=policy["nameIdSource"],
+            linked=_linked(directory["latest"].get("run", {})),
             adopts=bool(policy["adoptOnCreate"]),
             credentials=[_credential(one) for one in connection["credentials"]],
         ),
     )
+
+
+def _linked(run: Document) -> int:
+    """Return how many links the last run made, 0 where it has not ended or some were taken back since."""
+    return int(run["counts"].get("linked", 0)) if "ended" in run and "takenBack" not in run else 0
 
 
 def compare(mapping: Document, policy: Document) -> list[Mapped]:
@@ -137,8 +178,9 @@ async def check_mapping(asked: Asked) -> Outcome:
         raise InvalidValue("mapping: choose the file that you downloaded")
     try:
         await asked.api.post("linking/mapping", file.content)
-    except InvalidSyntax:
-        raise InvalidValue("mapping: the file is no JSON. Choose the schema as Entra gives it under Download") from None
+    except InvalidSyntax as error:
+        said = error.detail.replace("The body", "the file").replace("the body", "the file").rstrip(".")
+        raise InvalidValue(f"mapping: {said}. Choose the schema as Entra gives it under Download") from None
     return SeeOther("connect", said="checked")
 
 

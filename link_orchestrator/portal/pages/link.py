@@ -33,6 +33,8 @@ async def show(asked: Asked) -> Outcome:
     """Show whose an object id is, beside the account."""
     view = await read(asked, groups=False)
     identity = asked.form["identity"] or asked.query.get("identity", "")
+    if view.deleted and asked.refusal:
+        return Shown("account.html", view)
     if view.deleted or not identity:
         return SeeOther(f"accounts/{view.account['id']}")
     return Shown("link.html", Pair(view, identity, await find_known(asked, identity)))

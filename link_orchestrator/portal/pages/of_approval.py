@@ -11,6 +11,7 @@ from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
 from link_orchestrator.portal.pages.of_plan import RULES
 from link_orchestrator.portal.pages.of_run import Run, Warned
+from link_orchestrator.words import keeps_name
 from shared.scim.errors import InvalidValue
 
 MOST_COUNTED: Final = 50
@@ -55,7 +56,8 @@ async def _renamed(asked: Asked, rows: Sequence[str]) -> int:
     path = "linking/runs/{id}/decisions/{row}"
     asking = (asked.api.get(path, id=asked.path["id"], row=row) for row in rows)
     found = await asyncio.gather(*asking, return_exceptions=True)  # the API refuses what is no row once it is sent
-    return sum(isinstance(one, dict) and "userName" in one.get("changes", {}) for one in found)
+    changes = [one["row"].get("changes", {}) for one in found if isinstance(one, dict)]
+    return sum("userName" in one and not keeps_name(one) for one in changes)
 
 
 async def send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:

@@ -42,8 +42,14 @@ STEPS: Final[Mapping[str, str]] = {
     "settle": "Naming who was created instead",
 }
 """What is said of each pass of an orchestration."""
-DECIDABLE: Final = ("review", "ambiguous", "outsideVerifiedDomains")
-"""Decisions on rows that a person settles in a review."""
+DECIDABLE: Final = {
+    "review": "to review",
+    "ambiguous": "with several accounts",
+    "outsideVerifiedDomains": "outside the verified domains",
+}
+"""Decisions on rows that a person settles in a review, in words."""
+NAMEABLE: Final = {"noAccount": "without a match", "link": "to link"}
+"""Other decisions on rows that a person may decide otherwise."""
 OF_PEOPLE: Final = ("decide", "apply", "undo")
 """Passes whose counts are people, so that a rate of them says something."""
 OF_RUN: Final[Bars] = {**words.APPLIED, **words.DECISIONS}
@@ -212,6 +218,19 @@ class Run:
         return sum(self.document.get("decided", {}).get(name, 0) for name in DECIDABLE)
 
     @property
+    def undecided(self) -> Sequence[tuple[str, str, int]]:
+        """Of those that nobody decided yet: each decision of the plan, in words, and how many rows have it."""
+        decided = self.document.get("decided", {})
+        found = ((name, word, self.counts.get(name, 0) - decided.get(name, 0)) for name, word in DECIDABLE.items())
+        return [one for one in found if one[2] > 0]
+
+    @property
+    def decided_links(self) -> Sequence[tuple[str, str, int]]:
+        """Of those that a person decided: each decision of the plan, in words, and how many rows have it."""
+        decided = self.document.get("decided", {})
+        return [(name, word, decided[name]) for name, word in {**DECIDABLE, **NAMEABLE}.items() if decided.get(name)]
+
+    @property
     def conflicts(self) -> int:
         """Rows that nobody can link before what is in their way is settled, without those that were excluded."""
         return self.counts.get("conflict", 0) - int(self.document.get("decided", {}).get("conflict", 0))
@@ -223,7 +242,8 @@ class Run:
     @property
     def to_decide(self) -> str:
         """The decision whose rows a review can settle, "" for none."""
-        return next((name for name in DECIDABLE if self.counts.get(name)), "")
+        known = [name for name, _, _ in self.undecided] or [name for name in DECIDABLE if self.counts.get(name)]
+        return known[0] if known else ""
 
     @property
     def groups_left(self) -> int:
@@ -317,4 +337,6 @@ def _example(example: Document) -> str:
         return f"{example['value']} of {accounts} and {people}"
     if example.keys() >= {"file", "line", "reason"}:
         return f"line {example['line']:,} of the {example['file']}: {example['reason']}"
+    if "excluded" in example:
+        return str(example["excluded"])
     return ", ".join(f"{name} {value}" for name, value in example.items())

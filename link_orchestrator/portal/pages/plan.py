@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.words import counted
 from shared.scim.errors import InvalidValue
@@ -198,10 +199,7 @@ def read_request(asked: Asked) -> dict[str, Any]:
     if form["assigned"]:
         body["assigned"] = form["assigned"]
     if form["whose"] == "own":
-        try:
-            body["policy"] = json.loads(form["policy"])
-        except (ValueError, RecursionError) as error:
-            raise InvalidValue(f"policy: it is no JSON: {error}".replace("; ", ", ")) from None
+        body["policy"] = read_json("policy", form["policy"])
     return body
 
 

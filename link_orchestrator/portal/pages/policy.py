@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved
 from link_orchestrator.portal.remedies import POLICY_WARNED, worded
@@ -61,6 +62,8 @@ class Policy:
     excluded: Sequence[Document]
     aside: Sequence[Document]
     switches: Mapping[str, tuple[str, str]]
+    newer: Sequence[tuple[str, str, str]] = ()
+    """What differs between the policy as somebody else stored it meanwhile and what was typed: label, stored, typed."""
     is_edited: bool = False
     """Whether there is something in the form that was not saved."""
     name_ids: Sequence[tuple[str, str]] = NAME_IDS
@@ -115,6 +118,7 @@ async def _show(asked: Asked, typed: Fields | None) -> Outcome:
             excluded=excluded,
             aside=aside,
             switches=SWITCHES,
+            newer=Fields.of(policy).beside(typed) if typed and asked.form["seen"] != _number(latest) else (),
             is_edited=typed is not None,
         ),
     )
@@ -142,11 +146,7 @@ async def save(asked: Asked) -> Outcome:
 
 async def save_raw(asked: Asked) -> Outcome:
     """Save the policy as JSON."""
-    try:
-        policy = json.loads(asked.form["raw"])
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"raw: it is no JSON: {error}".replace("; ", ", ")) from None
-    return await _put(asked, policy)
+    return await _put(asked, read_json("raw", asked.form["raw"]))
 
 
 async def _put(asked: Asked, policy: Any) -> Outcome:

@@ -1,17 +1,22 @@
 """The policy as the fields of a form, and back. What the form has no field for is kept as it is.
 
 A list is a text with an entry a line, as a person types it: `*.contoso.com` is a domain with its subdomains,
-`pattern svc-*` an exclusion by pattern, and `, create` behind one lets provisioning create whom it leaves out.
+`pattern svc-*` an exclusion by pattern, and `, create` behind one lets provisioning create whom it leaves out. An entry
+that would be read as another, such as a name that begins with one of these words, has its line in JSON. So a form that
+is sent as it was shown is the policy that it showed.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, NamedTuple, Self
 
-from link_orchestrator.portal.forms import Form, digits
+from link_orchestrator.portal.forms import Form, digits, read_json
+from shared.scim.errors import InvalidValue
 
 Document = Mapping[str, Any]
 
@@ -104,21 +109,21 @@ class Fields:
         approval, schedule = policy["autoApprove"] or {}, policy["schedule"] or {}
         graph = schedule.get("source", {}).get("graph", {})
         return cls(
-            domains="\n".join(map(_domain_line, policy["verifiedDomains"])),
+            domains=_listed(policy["verifiedDomains"], _domain_line, _domain_of),
             trust_emails=policy["trustEmails"],
             name_id_source=policy["nameIdSource"],
             rules=[*_rules_of(policy["rules"])],
-            excluded="\n".join(map(_excluded_line, policy["excluded"])),
-            set_aside="\n".join(policy["setAside"]),
+            excluded=_listed(policy["excluded"], _excluded_line, _excluded_of),
+            set_aside=_listed(policy["setAside"], str, str),
             safeguard=_percent(policy["safeguardShare"]),
             undo_days=str(policy["undoDays"]),
             job_days=str(policy["jobDays"]),
             switches=[name for name in SWITCHES if policy[name]],
             matching_ended=policy["matchingEnded"],
-            approves=bool(approval),
+            approves=bool(approval) and approval.get("on", True),
             approve_share=_percent(approval.get("share", 0.01)),
             approve_number=str(approval.get("number", 50)),
-            scheduled=bool(schedule),
+            scheduled=bool(schedule) and schedule.get("on", True),
             every_hours=str(schedule.get("everyHours", 24)),
             scope=graph.get("scope", "all"),
             service_principal=graph.get("servicePrincipal", ""),
@@ -151,35 +156,69 @@ class Fields:
         )
 
     def policy(self, before: Document) -> dict[str, Any]:
-        """Return the policy that the fields say, as the API takes it; the rest is as before."""
+        """Return the policy that the fields say, as the API takes it; the rest is as before.
+
+        What is off keeps what was typed for it, unless nothing was. Raises InvalidValue for transforms of a rule that
+        is off, which a policy does not keep.
+        """
+        shown = Fields.of(before)
         return {
             **before,
-            "verifiedDomains": [*map(_domain_of, _lines(self.domains))],
+            "verifiedDomains": _entries("verifiedDomains", self.domains, _domain_of),
             "trustEmails": self.trust_emails,
             "nameIdSource": self.name_id_source,
-            "rules": [_rule_document(one) for one in self.rules if one.trust != OFF],
-            "excluded": [*map(_excluded_of, _lines(self.excluded))],
-            "setAside": _lines(self.set_aside),
+            "rules": [*_rule_documents(self.rules)],
+            "excluded": _entries("excluded", self.excluded, _excluded_of),
+            "setAside": _entries("setAside", self.set_aside, str),
             "safeguardShare": _share(self.safeguard),
             "undoDays": _whole(self.undo_days),
             "jobDays": _whole(self.job_days),
             **{name: name in self.switches for name in SWITCHES},
             "matchingEnded": self.matching_ended,
-            "autoApprove": {"share": _share(self.approve_share), "number": _whole(self.approve_number)}
-            if self.approves
-            else None,
-            "schedule": {"source": {"graph": self._graph()}, "everyHours": _whole(self.every_hours)}
-            if self.scheduled
-            else None,
+            "autoApprove": _switched(self.approves, self._approval(), before["autoApprove"], shown._approval()),
+            "schedule": _switched(self.scheduled, self._schedule(), before["schedule"], shown._schedule()),
         }
 
+    def beside(self, other: Fields) -> list[tuple[str, str, str]]:
+        """Return what differs from other fields: a label, what these say there alone, and what the others say."""
+        return [
+            (label, _alone(own, theirs), _alone(theirs, own))
+            for label, own, theirs in zip(LABELS, self._texts(), other._texts(), strict=True)
+            if own != theirs
+        ]
+
+    def _texts(self) -> list[list[str]]:
+        """Return what the fields say, as lines, in the order of LABELS."""
+        approval = f"{self.approve_share} %, {self.approve_number} links" if self.approves else "no"
+        source = [self.every_hours, self.scope, self.service_principal, *self.groups.split()]
+        return [
+            *(_lines(one) for one in (self.domains, self.excluded, self.set_aside)),
+            [f"{one.rule.name} {one.trust} {one.transforms}".strip() for one in self.rules],
+            [self.trust_emails],
+            [self.name_id_source],
+            [approval],
+            [one for one in source if one] if self.scheduled else ["no"],
+            [*self.switches],
+            [f"{self.safeguard} %", f"{self.undo_days} days", f"{self.job_days} days"],
+            ["yes" if self.matching_ended else "no"],
+        ]
+
+    @property
+    def source_typed(self) -> bool:
+        """Whether the source of a schedule says more than that everybody is read."""
+        return bool(self.service_principal.strip() or self.groups.strip()) or self.scope not in ("", "all")
+
+    def _approval(self) -> dict[str, Any]:
+        return {"share": _share(self.approve_share), "number": _whole(self.approve_number)}
+
+    def _schedule(self) -> dict[str, Any]:
+        return {"source": {"graph": self._graph()}, "everyHours": _whole(self.every_hours)}
+
     def _graph(self) -> dict[str, Any]:
-        scope: dict[str, Any] = {"scope": self.scope or "all"}
-        if scope["scope"] == "groups":
-            scope["groups"] = self.groups.replace(",", " ").split()
-        elif named := self.service_principal.strip():
-            scope["servicePrincipal"] = named
-        return scope
+        """Return all that is typed of the scope: the API says what does not go together, and nothing goes unsaid."""
+        groups, named = self.groups.replace(",", " ").split(), self.service_principal.strip()
+        scope = {"groups": groups} if groups else {}
+        return scope | ({"servicePrincipal": named} if named else {}) | {"scope": self.scope or "all"}
 
 
 def moved(form: Form) -> Form:
@@ -197,7 +236,8 @@ def beside_its_field(sentence: str) -> str:
     """Return a refusal of the API about an entry of a list as one about the form's field, and the line."""
     found = re.fullmatch(r"(verifiedDomains|excluded|setAside)\.(\d+)[\w.]*: (.*)", sentence, re.DOTALL)
     if found:
-        return f"{found[1]}: entry {int(found[2]) + 1}: {found[3]}".replace("; ", ", ")
+        said = _ENTRY.sub(lambda other: f"entry {int(other[1]) + 1}", found[3])
+        return f"{found[1]}: entry {int(found[2]) + 1}: {said}".replace("; ", ", ")
     if rule := re.fullmatch(r"rules\.(\d+)[\w.]*: (.*)", sentence, re.DOTALL):
         return f"rules: rule {int(rule[1]) + 1}: {rule[2]}".replace("; ", ", ")
     if re.match(r"(rules|excluded|trustEmails|verifiedDomains|setAside|autoApprove[\w.]*): ", sentence):
@@ -205,8 +245,77 @@ def beside_its_field(sentence: str) -> str:
     return sentence
 
 
+LABELS: Final = (
+    "Verified domains",
+    "Excluded people of Entra",
+    "Accounts set aside",
+    "Rules",
+    "Which addresses count",
+    "What Entra sent as NameID",
+    "Plans approve themselves",
+    "Plans are made by themselves",
+    "What provisioning may do",
+    "Terms",
+    "Matching has ended",
+)
+"""What is compared of two policies."""
+SHOWN: Final = 20
+"""Lines of a difference that are shown."""
+
+
+def _alone(lines: Sequence[str], others: Sequence[str]) -> str:
+    """Return the lines that others lack; all of them where only their order differs."""
+    known = {*others}
+    alone = [*lines] if known == {*lines} else [line for line in lines if line not in known]
+    more = f", and {len(alone) - SHOWN:,} more" if len(alone) > SHOWN else ""
+    return ", ".join(alone[:SHOWN]) + more
+
+
 def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line for line in map(str.strip, text.splitlines()) if line]
+
+
+_ENTRY: Final = re.compile(r"\b(?:verifiedDomains|excluded|setAside|rules)\.(\d+)")
+
+
+def _listed(entries: Iterable[Any], line_of: Callable[[Any], str], entry_of: Callable[[str], Any]) -> str:
+    """Return entries a line each: as people write them, or in JSON where that would be read as something else."""
+    return "\n".join(_line(entry, line_of(entry), entry_of) for entry in entries)
+
+
+def _line(entry: Any, line: str, entry_of: Callable[[str], Any]) -> str:
+    try:
+        is_read = _entries("", line, entry_of) == [entry]
+    except InvalidValue:
+        is_read = False
+    return line if is_read else _exactly(entry)
+
+
+def _entries(name: str, text: str, entry_of: Callable[[str], Any]) -> list[Any]:
+    """Return the entries of a field that has one a line. Raises InvalidValue for a line that is broken JSON."""
+    return [_read_exactly(f"{name}: entry {n}", line, entry_of) for n, line in enumerate(_lines(text), 1)]
+
+
+def _exactly(value: Any) -> str:
+    """Return a value in JSON, in which nothing is beyond a line or unseen."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
+
+
+def _read_exactly(where: str, text: str, otherwise: Callable[[str], Any]) -> Any:
+    """Return the value of a text in JSON, or what it is otherwise. Raises InvalidValue for broken JSON."""
+    return read_json(where, text) if _JSON.match(text) else otherwise(text)
+
+
+_JSON: Final = re.compile(r'[\[{]?\s*"|\[')
+"""How JSON begins. An object id may come in braces."""
+
+
+def _switched(on: bool, typed: dict[str, Any], before: Document | None, shown: Document) -> dict[str, Any] | None:
+    """Return what runs by itself, or what of it is kept while it is off: nothing where nothing was typed for it."""
+    if on:
+        return typed
+    return None if before is None and typed == shown else typed | {"on": False}
 
 
 def _domain_line(item: Any) -> str:
@@ -239,7 +348,7 @@ def _rules_of(rules: Sequence[Document]) -> Iterator[Chosen]:
     named = set()
     for one in rules:
         named.add(one["rule"])
-        yield Chosen(RULES[one["rule"]], one["trust"], ", ".join(map(_transform_words, one.get("transforms", ()))))
+        yield Chosen(RULES[one["rule"]], one["trust"], _transforms_text(one.get("transforms", ())))
     yield from (Chosen(rule, OFF) for name, rule in RULES.items() if name not in named)
 
 
@@ -249,10 +358,28 @@ def _typed_rules(form: Form) -> Iterator[Chosen]:
         yield Chosen(RULES[name], form[f"trust.{name}"] or OFF, form[f"transforms.{name}"])
 
 
-def _rule_document(one: Chosen) -> dict[str, Any]:
-    said: dict[str, Any] = {"rule": one.rule.name, "trust": one.trust}
-    transforms = [_transform_of(text.strip()) for text in one.transforms.split(",") if text.strip()]
-    return said | ({"transforms": transforms} if transforms else {})
+def _rule_documents(rules: Iterable[Chosen]) -> Iterator[dict[str, Any]]:
+    for one in rules:
+        transforms = _transforms_of(f"rules: {one.rule.name}", one.transforms)
+        if one.trust != OFF:
+            yield {"rule": one.rule.name, "trust": one.trust} | ({"transforms": transforms} if transforms else {})
+        elif transforms:
+            raise InvalidValue(
+                f"rules: {one.rule.name} is off, and a policy keeps no transforms of a rule that is off: "
+                "empty their field, or let the rule be weak"
+            )
+
+
+def _transforms_text(transforms: Sequence[Any]) -> str:
+    """Return the transforms of a rule in words, with commas between, or in JSON where that would be read otherwise."""
+    text = ", ".join(map(_transform_words, transforms))
+    return text if _transforms_of("", text) == [*transforms] else _exactly(transforms)
+
+
+def _transforms_of(where: str, text: str) -> Any:
+    return _read_exactly(
+        where, text.strip(), lambda words: [_transform_of(one.strip()) for one in words.split(",") if one.strip()]
+    )
 
 
 def _transform_words(item: Any) -> str:
@@ -273,17 +400,19 @@ def _transform_of(text: str) -> Any:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.10f}".rstrip("0").rstrip(".")
+    """Return a share of 1 as per cent, to the last digit: what is typed as it is shown is the same share."""
+    text = f"{Decimal(repr(share)).scaleb(2):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _share(text: str) -> Any:
     """Return a share of 1 of what was typed as per cent; what is no number is for the API to refuse."""
     typed = text.strip().removesuffix("%").strip().replace(",", ".")
     # Python reads nan, inf and 1_0 as numbers, too.
-    return round(float(typed) / 100, 12) if _NUMBER.fullmatch(typed) else text
+    return float(Decimal(typed).scaleb(-2)) if _NUMBER.fullmatch(typed) else text
 
 
-_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20}")
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{0,400})?|\.[0-9]{1,400}")
 
 
 def _whole(text: str) -> Any:

@@ -19,6 +19,8 @@ CHANGES: Final = "20"
 MOST_ABREAST: Final = 4
 """Accounts that match one person, and are shown side by side."""
 
+NO_ACCOUNT: Final = "account: type its sign-in name, its key in the application, or its id"
+
 
 class Side(NamedTuple):
     """An attribute of an account and of a person, each as text, and whether the two differ.
@@ -109,7 +111,7 @@ async def show_row(asked: Asked) -> Outcome:
         if other := await _find_account(asked, one):
             others[one] = other
     among = conditions(asked) or {"decision": row.decision}
-    page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=row.id, count="1", **among)
+    page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, behind=row.id, count="1", **among)
     following = page["decisions"][0]["id"] if page["decisions"] else ""
     rivals = [one for one in by_id.values() if one["id"] in row.document.get("others", ())]
     named = [one["id"] for one in row.document.get("candidates", ())][:MOST_ABREAST]
@@ -135,8 +137,7 @@ async def name_counterpart(asked: Asked) -> Outcome:
     body: dict[str, Any] = {"rows": [asked.path["row"]], "action": "link"}
     named = {name: value for name in ("account", "identity") if (value := asked.form[name].strip())}
     if not named:
-        raise InvalidValue("account: name one, by its id, userName or applicationId" if "account" in asked.form
-                           else "identity: name one by its object id")  # fmt: skip
+        raise InvalidValue(NO_ACCOUNT if "account" in asked.form else "identity: type the person's object id in Entra")
     return await _decided(asked, body | named)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from link_orchestrator.requests.pages.parts import items, listed
 from shared.directory.matching.domains import entry_of
 from shared.directory.matching.exclusions import read_excluded
-from shared.directory.matching.policy import Policy, Trust
+from shared.directory.matching.policy import ON, Policy, Trust
 from shared.directory.matching.transforms import in_words, read_transforms
 from shared.directory.text import counted
 
@@ -108,10 +108,10 @@ def _limits(policy: Mapping[str, Any]) -> Iterator[str]:
     yield from (said for name, said in _SWITCHES.items() if policy.get(name))
     if share := policy.get("safeguardShare"):
         yield f"A plan that links more than {share:.0%} of the accounts is approved by its number only."
-    if limit := policy.get("autoApprove"):
+    if (limit := policy.get("autoApprove")) and limit.get(ON, True):
         many = counted(limit["number"], "link")
         yield f"A run approves itself up to {many} and {limit['share']:.1%} of the accounts (autoApprove)."
-    if schedule := policy.get("schedule"):
+    if (schedule := policy.get("schedule")) and schedule.get(ON, True):
         yield f"Runs start by themselves every {counted(schedule['everyHours'], 'hour')} (schedule)."
 
 

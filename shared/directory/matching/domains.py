@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import idna
 
+from shared.directory.matching.entries import refuse_twice
 from shared.directory.text import Advice
 
 ATTRIBUTE: Final = "verifiedDomains"
@@ -120,15 +121,18 @@ def entry_of(item: object) -> tuple[str, bool]:
 
 
 def check_domains(value: object) -> None:
-    """Raise ValueError for an entry that is no domain of a customer's, saying what was probably meant.
+    """Raise ValueError for an entry that is no domain of a customer's, saying what was probably meant, and for two of
+    one domain.
 
     A policy that is stored may have such an entry from an earlier version of the app, which it did nothing for.
     """
-    for number, item in enumerate(value if isinstance(value, list) else ()):
+    items = value if isinstance(value, list) else []
+    for number, item in enumerate(items):
         text, _ = entry_of(item)
         if why := _objection(text):
             where = f"{ATTRIBUTE}.{number}: "
             raise ValueError(f"{where}{why}" if isinstance(why, str) else replace(why, what=f"{where}{why.what}"))
+    refuse_twice(ATTRIBUTE, ((to_ascii(domain), below) for domain, below in map(entry_of, items)))
 
 
 def to_json(domains: Collection[str], below: Collection[str]) -> list[Any]:

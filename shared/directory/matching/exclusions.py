@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple, Self
 
 from shared.directory.keys import fold
 from shared.directory.matching.domains import domain_of, to_ascii
+from shared.directory.matching.entries import refuse_twice, refuse_unseen
 from shared.directory.matching.identity import Identity
-from shared.directory.object_ids import read_object_id
+from shared.directory.object_ids import compared_id, read_object_id
 from shared.directory.text import Advice
 
 ATTRIBUTE: Final = "excluded"
@@ -164,12 +165,16 @@ _KINDS: Final = ("identity", "pattern", "domain", "group", "type")
 
 
 def check_excluded(value: object) -> None:
-    """Raise ValueError for an entry by which nobody can be meant: every user principal name has an @ in it.
+    """Raise ValueError for an entry by which nobody can be meant, and for two that are about the same.
 
-    A policy that is stored may have such an entry from an earlier version of the app, which it did nothing for.
+    Every user principal name has an @ in it. A policy that is stored may have such an entry from an earlier version of
+    the app, which it did nothing for.
     """
-    for number, item in enumerate(value if isinstance(value, list) else ()):
+    items = value if isinstance(value, list) else []
+    for number, item in enumerate(items):
         kind, text, _ = _entry(item)
+        if not read_object_id(text):
+            refuse_unseen(f"{ATTRIBUTE}.{number}", text)
         if kind == "identity" and not read_object_id(text) and "@" not in fold(text):
             raise ValueError(
                 Advice(
@@ -178,6 +183,7 @@ def check_excluded(value: object) -> None:
                     "excludesNobody",
                 )
             )
+    refuse_twice(ATTRIBUTE, (_compared(number, *_entry(item)) for number, item in enumerate(items)))
 
 
 def _value_of(number: int, kind: str, text: str) -> str:
@@ -215,7 +221,7 @@ def read_set_aside(value: object) -> frozenset[str]:
             f'{SET_ASIDE}: must be a list of account ids, userNames, or patterns of these like "*@partner.example"'
         )
     found = frozenset(
-        check_pattern(f"{SET_ASIDE}.{n}", one) if "*" in one else fold(one) for n, one in enumerate(value)
+        check_pattern(f"{SET_ASIDE}.{n}", one) if "*" in fold(one) else fold(one) for n, one in enumerate(value)
     )
     if sum("*" in one for one in found) > MOST_CRITERIA:
         raise ValueError(f"{SET_ASIDE}: has more than {MOST_CRITERIA} patterns")
@@ -225,3 +231,16 @@ def read_set_aside(value: object) -> frozenset[str]:
 def patterns_in(entries: Iterable[str]) -> tuple[str, ...]:
     """Return those of some folded entries that are patterns."""
     return tuple(sorted(one for one in entries if "*" in one))
+
+
+def _compared(number: int, kind: str, text: str, create: bool) -> tuple[tuple[str, str], bool]:
+    """Return what an entry is about, as it is compared, and whether it lets create."""
+    return (kind, compared_id(text) if kind == "identity" else _value_of(number, kind, text)), create
+
+
+def check_set_aside(value: object) -> None:
+    """Raise ValueError for an account that is named twice, and for a name that has what nobody sees in it."""
+    items = value if isinstance(value, list) else []
+    for number, item in enumerate(items):
+        refuse_unseen(f"{SET_ASIDE}.{number}", item)
+    refuse_twice(SET_ASIDE, ((re.sub(r"\*+", "*", fold(item)), True) for item in items))

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, get_args
 from shared.directory.keys import fold, in_small_letters
 from shared.directory.matching import domains, exclusions
 from shared.directory.matching.domains import domain_of, is_below
+from shared.directory.matching.entries import refuse_twice
 from shared.directory.matching.exclusions import Criterion, Names, matches_pattern, patterns_in
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.transforms import Transform, read_transforms
@@ -90,6 +91,8 @@ TRANSFORMING: Final = (*LOGIN_NAMES, Rule.EMPLOYEE_NUMBER)
 SURE: Final = (Rule.EXTERNAL_ID, Rule.SIGN_IN_OBJECT_ID, Rule.NAME_ID)
 """Rules of what a sign-in of the past showed, or the application was told: it passes to nobody else."""
 
+ON: Final = "on"
+"""Attribute of what runs by itself: false keeps its numbers, and switches it off."""
 IDENTITY: Final = "identity"
 """Label of all entries that exclude one identity each, by its id or name."""
 SAFEGUARD_SHARE: Final = 0.2
@@ -103,32 +106,42 @@ FEWEST_JOB_DAYS: Final = 30
 MOST_JOB_DAYS: Final = 3650
 MOST_EVERY_HOURS: Final = 7 * 24
 MOST_AUTO_LINKS: Final = 1_000_000
+NO_SHARE: Final = "must be a number from 0 to 1"
+"""What is said of what is no share. A page has it in per cent."""
 MAX_EXCLUDED_CHARS: Final = 300_000
 """Characters of exclusions in a policy: the row of a run, which has a copy of the policy, has room for a third more."""
 
 
 @dataclass(frozen=True, slots=True)
 class AutoApproval:
-    """How many links a run may make that approves itself: at most `number`, and at most this share of the accounts."""
+    """How many links a run may make that approves itself: at most `number`, and at most this share of the accounts.
+
+    One that is not `on` approves nothing: it is kept for when it is switched on again.
+    """
 
     share: float
     number: int
+    on: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the approval as the policy shows it."""
-        return {"share": self.share, "number": self.number}
+        return {"share": self.share, "number": self.number} | ({} if self.on else {ON: False})
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """That runs start by themselves, every so many hours, over a source as POST /linking/runs takes it."""
+    """That runs start by themselves, every so many hours, over a source as POST /linking/runs takes it.
+
+    One that is not `on` starts nothing: it is kept for when it is switched on again.
+    """
 
     source: Mapping[str, Any]
     every_hours: int
+    on: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the schedule as the policy shows it."""
-        return {"source": dict(self.source), "everyHours": self.every_hours}
+        return {"source": dict(self.source), "everyHours": self.every_hours} | ({} if self.on else {ON: False})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +155,8 @@ class Policy:
     `link_groups_on_create` lets the create of a group take over the group of that name that is managed here. Approving
     a plan that links more than `safeguard_share` of the directory's accounts takes the number of its links.
 
-    Raises ValueError if a rule occurs twice; if externalId is missing, by which a run knows its own links; if rules and
-    `trust_emails` contradict each other; or if there are more exclusions than a run can keep.
+    Raises ValueError if a rule is there twice; if externalId is missing, by which a run knows its own links; if rules
+    and `trust_emails` contradict each other; or if there are more exclusions than a run can keep.
     """
 
     rules: tuple[MatchRule, ...] = DEFAULT_RULES
@@ -183,8 +196,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         names = [rule.rule for rule in self.rules]
-        if len(set(names)) != len(names) or Rule.EXTERNAL_ID not in names:
-            raise ValueError("rules: each rule stands at most once, and externalId must be among them")
+        if Rule.EXTERNAL_ID not in names:
+            raise ValueError("rules: externalId must be among them, by which a run knows its own links: add it")
+        refuse_twice("rules", [(rule.rule, rule) for rule in self.rules])
         rules = {rule.rule: rule for rule in self.rules}
         weak = {rule: MatchRule(rule, Trust.WEAK) for rule in SURE if rule not in rules}
         _check_trust(rules, self.trust_emails)
@@ -206,6 +220,16 @@ class Policy:
                 "7,500 object ids: leave people out of the source instead, by its scope or by their line in the file; "
                 "or name a pattern"
             )
+
+    @property
+    def approval_in_force(self) -> AutoApproval | None:
+        """How many links a run may make that approves itself, None where none does."""
+        return self.auto_approve if self.auto_approve and self.auto_approve.on else None
+
+    @property
+    def schedule_in_force(self) -> Schedule | None:
+        """By what runs start by themselves, None where none does."""
+        return self.schedule if self.schedule and self.schedule.on else None
 
     @property
     def trusts_unverified(self) -> bool:
@@ -261,7 +285,9 @@ class Policy:
 
         An exclusion is for look-alikes, too; what it allows is for the very letters.
         """
-        return not self.creatable.isdisjoint((_in_letters(object_id), _in_letters(user_principal_name)))
+        return bool(self.creatable) and not self.creatable.isdisjoint(
+            (_in_letters(object_id), _in_letters(user_principal_name))
+        )
 
     def sets_aside(self, account_id: str, user_name: str) -> bool:
         """Tell whether the administrator set an account aside."""
@@ -291,6 +317,10 @@ class Policy:
     def links_groups(self) -> bool:
         """Whether the create of a group over SCIM may link the group of that name."""
         return self.link_groups_on_create and not self.matching_ended
+
+    def naming(self, identity: Identity) -> frozenset[str]:
+        """Return the entries of `excluded` that name an identity, by its id or its name."""
+        return self.excluded & {fold(identity.object_id), fold(identity.user_principal_name)}
 
     def _names(self, identity: Identity) -> bool:
         return fold(identity.object_id) in self.excluded or fold(identity.user_principal_name) in self.excluded
@@ -385,7 +415,17 @@ def read_asked(document: object) -> Policy:
     if isinstance(document, Mapping):
         domains.check_domains(document.get(domains.ATTRIBUTE))
         exclusions.check_excluded(document.get(exclusions.ATTRIBUTE))
+        exclusions.check_set_aside(document.get(exclusions.SET_ASIDE))
+        _check_rules(document.get("rules"))
     return policy
+
+
+def _check_rules(value: object) -> None:
+    """Raise ValueError for an attribute that a rule does not have: mistyped transforms would be none."""
+    for number, rule in enumerate(value if isinstance(value, list) else ()):
+        if unknown := rule.keys() - {"rule", "trust", "transforms"}:
+            name = min(map(str, unknown))[:80]
+            raise ValueError(f"rules.{number}: has no attribute {name}: a rule has rule, trust and transforms")
 
 
 def _check_trust(rules: Mapping[Rule, MatchRule], trust_emails: TrustEmails) -> None:
@@ -450,8 +490,8 @@ def _transforming(number: int, rule: MatchRule, document: Mapping[str, Any]) -> 
     return replace(rule, transforms=found)
 
 
-def _flag(document: Mapping[str, Any], name: str) -> bool:
-    value = document.get(name, False)
+def _flag(document: Mapping[str, Any], name: str, default: bool = False) -> bool:
+    value = document.get(name, default)
     if not isinstance(value, bool):
         raise ValueError(f"{name}: must be true or false")
     return value
@@ -460,8 +500,8 @@ def _flag(document: Mapping[str, Any], name: str) -> bool:
 def _share(document: Mapping[str, Any], name: str, default: float) -> float:
     value = document.get(name, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError(f"{name}: must be a number from 0 to 1")
-    return float(value)
+        raise ValueError(f"{name}: {NO_SHARE}")
+    return abs(float(value))  # there is a zero below zero, which JSON shows as such
 
 
 def _whole(document: Mapping[str, Any], name: str, default: int | None, low: int, high: int) -> int:
@@ -474,10 +514,11 @@ def _whole(document: Mapping[str, Any], name: str, default: int | None, low: int
 def _auto_approval(value: object) -> AutoApproval | None:
     if value is None:
         return None
-    if not isinstance(value, Mapping) or value.keys() != {"share", "number"}:
+    if not isinstance(value, Mapping) or value.keys() - {ON} != {"share", "number"}:
         raise ValueError('autoApprove: must be null, or an object like {"share": 0.01, "number": 50}')
     try:
-        return AutoApproval(_share(value, "share", 0), _whole(value, "number", None, 0, MOST_AUTO_LINKS))
+        limit = _share(value, "share", 0), _whole(value, "number", None, 0, MOST_AUTO_LINKS)
+        return AutoApproval(*limit, _flag(value, ON, True))
     except ValueError as error:
         raise ValueError(f"autoApprove.{error}") from None
 
@@ -485,12 +526,12 @@ def _auto_approval(value: object) -> AutoApproval | None:
 def _schedule(value: object) -> Schedule | None:
     if value is None:
         return None
-    if not isinstance(value, Mapping) or value.keys() != {"source", "everyHours"}:
+    if not isinstance(value, Mapping) or value.keys() - {ON} != {"source", "everyHours"}:
         raise ValueError('schedule: must be null, or an object like {"source": {"graph": {…}}, "everyHours": 24}')
     source = value["source"]
     if not isinstance(source, Mapping):
         raise ValueError("schedule.source: must be a source as POST /linking/runs takes it")
     try:
-        return Schedule(dict(source), _whole(value, "everyHours", None, 1, MOST_EVERY_HOURS))
+        return Schedule(dict(source), _whole(value, "everyHours", None, 1, MOST_EVERY_HOURS), _flag(value, ON, True))
     except ValueError as error:
         raise ValueError(f"schedule.{error}") from None

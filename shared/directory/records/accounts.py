@@ -32,9 +32,12 @@ class Accounts(Resources[Account]):
         if resource.status is not Status.PROVISIONED:
             await forget_kept(self.tables, self.keys, resource.id)
 
-    async def _named(self, key: Key) -> list[str]:
-        """Return the id to which an e-mail address leads as a userName: its account may have the address, too."""
-        named = await self.claims.claimed(Key("userName", key.value)) if key.kind == "email" else None
+    def _naming(self, key: Key) -> list[Awaitable[list[str]]]:
+        """Return the call that looks where an e-mail address leads as a userName: its account may have it, too."""
+        return [self._named(Key("userName", key.value))] if key.kind == "email" else []
+
+    async def _named(self, name: Key) -> list[str]:
+        named = await self.claims.claimed(name)
         return [named] if named else []
 
     def _holding(self, account: Account) -> list[Awaitable[object]]:

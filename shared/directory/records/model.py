@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from shared.directory.errors import NobodysId, NotShown
+from shared.directory.errors import NobodysId, Unfit
 from shared.directory.keys import (
     APPLICATION_ID,
     LIVE,
@@ -25,7 +25,7 @@ from shared.directory.keys import (
     same_letters,
 )
 from shared.directory.object_ids import compared_id, forms_of, is_nil
-from shared.directory.text import find_hidden, join_text, split_text, weak_tag
+from shared.directory.text import join_text, split_text, unfit, weak_tag
 from shared.json_text import dump, load
 from shared.tables.port import Row, Value
 
@@ -174,14 +174,14 @@ class Resource:
         yield "externalId", self.external_id
 
     def refuse_unfit(self, before: Resource | None = None) -> None:
-        """Raise NotShown for a character that nobody sees in what tells resources apart, NobodysId for the nil GUID.
+        """Raise Unfit for what tells resources apart and cannot be so (text.py), NobodysId for the nil GUID.
 
         What was there `before` is let be.
         """
         known = set(before.told_by()) if before else set()
         for name, value in self.told_by():
-            if value and (name, value) not in known and (found := find_hidden(value, emoji=name == "displayName")):
-                raise NotShown(f"{name}: has a character that is not shown, {found}: take it out")
+            if value and (name, value) not in known and (why := unfit(value, emoji=name == "displayName")):
+                raise Unfit(f"{name}: {why}")
             if value and name == "externalId" and (name, value) not in known and is_nil(value):
                 raise NobodysId(f"externalId: {value} stands for no id, and is nobody's: leave it out")
 

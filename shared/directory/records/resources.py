@@ -127,7 +127,7 @@ class Resources(Generic[R]):
         if key.kind in ATTRIBUTES:
             claimed = await self.claims.claimed(key)
             return [claimed] if claimed else []
-        found = await together(self._named(key), self.claims.pointed(key, most, after))
+        found = await together(*self._naming(key), self.claims.pointed(key, most, after))
         return list(dict.fromkeys(itertools.chain(*found)))
 
     async def check_create(self, name: Key, checks: Calls, shared: Calls = nothing) -> Calls:
@@ -275,8 +275,8 @@ class Resources(Generic[R]):
         with contextlib.suppress(AlreadyExists):  # somebody is linked to the identity: a plan shows the two
             await together(*self._announcing(resource, missing))
 
-    async def _named(self, key: Key) -> list[str]:
-        """Return ids to which a key may lead beside its pointers."""
+    def _naming(self, key: Key) -> list[Awaitable[list[str]]]:
+        """Return the calls that find ids to which a key may lead beside its pointers."""
         return []
 
     def _announcing(self, resource: R, pointers: Collection[Key]) -> list[Awaitable[object]]:

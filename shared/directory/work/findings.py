@@ -29,12 +29,16 @@ _MODULUS: Final = 2**64
 
 @dataclass(slots=True)
 class Finding:
-    """How many rows there are, the sum of their fingerprints, a few of them, and how many by value."""
+    """How many rows there are, the sum of their fingerprints, a few of them, and how many by value.
+
+    Of one that is `whole` every value is kept: they are short, and no more than a policy has entries.
+    """
 
     count: int = 0
     sum: int = 0
     examples: list[Mapping[str, Any]] = field(default_factory=list)
     values: Counter[str] = field(default_factory=Counter)
+    whole: bool = False
 
     def add(self, fingerprint: str, example: Mapping[str, Any], value: str = "") -> None:
         """Add a row, by the hexadecimal fingerprint of what is said about it."""
@@ -54,7 +58,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as its row keeps it."""
-        values = dict(self.values.most_common(VALUES))
+        values = dict(self.values.most_common(None if self.whole else VALUES))
         return {"count": self.count, "sum": f"{self.sum:016x}", "examples": self.examples, "values": values}
 
     @classmethod

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared import turns
-from shared.directory.keys import DIGEST, Key, Keys, prefix_end
+from shared.directory.keys import DIGEST, Key, Keys, prefix_end, same_letters
 from shared.directory.text import join_text, split_text
 from shared.directory.work.buckets import read_page, read_place
 from shared.directory.work.jobs import Jobs, planned_in
@@ -64,6 +64,12 @@ class PlanRow:
             "undone": self.undone,
         }
         return {"decision": self.decision, **self.shown, **{name: value for name, value in known.items() if value}}
+
+
+def keeps_name(changes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Tell whether a row's sign-in name changes in case alone: no sign-in tells it apart (RFC 7643 section 4.1.1)."""
+    name = changes.get("userName", {})
+    return "from" in name and same_letters(name["from"], name["to"])
 
 
 class Plan:

@@ -20,7 +20,7 @@ from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.likeness import LIKELY_SCORE
 from shared.directory.work.buckets import read_place
-from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, read_row
+from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, keeps_name, read_row
 from shared.json_text import dump, load
 from shared.tables.access import in_parts, scan, scan_pages, together, write
 from shared.tables.port import (
@@ -299,9 +299,10 @@ def _effect(row: PlanRow) -> Counter[str]:
         counts["warnings.probableAccounts"] -= 1
     if links or unlinks:
         chosen = _chosen(row)
-        changes = chosen.get("changes", ())
+        changes = chosen.get("changes", {})
         told = [f"warnings.{code}" for code in chosen.get("warnings", ())]
         told += [f"impact.{name}" for name in (*changes, *(["accounts"] if changes else []))]
+        told += ["warnings.nameKept"] if keeps_name(changes) else []
         counts.update(dict.fromkeys(told, links - unlinks))
     return counts
 

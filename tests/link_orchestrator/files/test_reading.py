@@ -103,6 +103,11 @@ class TestSuspiciousValues:
     def test_each_kind_is_known(self, value: str, kind: str) -> None:
         assert suspect(value, "employeeNumber") == kind
 
+    @pytest.mark.parametrize("name", ["Y?lmaz", "?zlem Ak", "Gülşah Y?lmaz", "Kova?"])
+    def test_a_question_mark_in_the_place_of_a_letter_is_known_in_names_alone(self, name: str) -> None:
+        assert suspect(name, "displayName") == "lostLetter"
+        assert suspect(name, "streetAddress") is None
+
     @pytest.mark.parametrize(
         "value",
         [

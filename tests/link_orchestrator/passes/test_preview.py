@@ -191,7 +191,7 @@ async def test_what_was_previewed_is_imported_once(app: App) -> None:
     shown = await preview(app, csv_file(JANE))
     started = await app.call("POST", f"accounts/previews/{shown['id']}/import")
     await app.wait(f"accounts/imports/{started['id']}", "done")
-    with pytest.raises(Refusal, match=rf"^409 id: {started['id']} imported this already: send the file again"):
+    with pytest.raises(Refusal, match=rf"^409 id: this was imported already, by {started['id']}: send the file again"):
         await app.call("POST", f"accounts/previews/{shown['id']}/import")
 
 

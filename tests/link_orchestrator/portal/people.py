@@ -55,7 +55,7 @@ async def everybody(door: Door) -> dict[str, str]:
         "ada@contoso.com": {"document": {"displayName": "Ada Lovelace", "title": "Analyst"}, "applicationId": "4711"},
         "root@contoso.com": {"protected": True},
         "out@contoso.com": {"document": {"active": False}},
-        SHORT_HOSTILE: {"document": {"displayName": HOSTILE, "title": HOSTILE}},
+        SHORT_HOSTILE: {"document": {"displayName": HOSTILE[:1_000], "title": HOSTILE}},
     }.items():
         await ask(door, "PATCH", f"accounts/{ids[name]}", change)
     await ask(

@@ -54,7 +54,7 @@ async def plan_hostile(api: Api) -> Any:
     rows = [
         {
             "userName": f"{key}@contoso.com",
-            "displayName": value[:1_000],
+            "displayName": value[:1_000].replace("\u202e", "\u200f"),
             "employeeNumber": str(place),
             "title": value[:200],
         }

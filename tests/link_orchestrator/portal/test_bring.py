@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from infra.local.samples import MadeUp
+from link_orchestrator.portal import forms
 from tests.link_orchestrator.portal.door import OPERATOR, READER, Answer, Door
 from tests.link_orchestrator.running import csv_file, graph
 from tests.waiting import until
@@ -171,6 +172,57 @@ async def test_of_a_mistake_that_many_rows_have_the_pages_say_how_many_there_are
     identities = json.dumps({"value": [graph(1, "ada@contoso.com"), {}, {}]}).encode()
     _, upload = await followed(door, await send_file(door, identities, what="identities"), "What next")
     assert "How many rows have each problem" in upload.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x" * 5_000 + b".csv",
+        b"accounts-\xff\xfe.csv",
+        "accounts-\u202evsc.exe".encode(),
+        b"a\x01b\x7f.csv",
+        b"%22%0D%0Ax.csv",
+        "\u05d0\u05d1\u05d2.csv".encode(),
+    ],
+    ids=["long", "no UTF-8", "right to left", "control characters", "a quote", "Hebrew"],
+)
+async def test_whatever_a_file_is_called_it_is_read(door: Door, name: bytes) -> None:
+    sent = await _send_named(door, name, FILE)
+    _, preview = await followed(door, sent, "Import it?")
+    assert "\u202e" not in preview.text
+    assert len(preview.html) < 60_000, "a name is shown in short"
+
+
+@pytest.mark.parametrize(("name", "body"), [(b"x" * 70_000, FILE), (b'hr.csv"\r\nBroken', FILE)])
+async def test_a_form_that_does_not_arrive_keeps_what_was_typed(door: Door, name: bytes, body: bytes) -> None:
+    page = await _send_named(door, name, body, charset="windows-1252", columns="Login = userName")
+    assert page.status == 400
+    assert "did not arrive as a browser sends it" in page.text
+    assert "Login = userName</textarea>" in page.html
+    assert "choose a file" not in page.text
+
+
+async def test_a_file_that_is_too_large_is_said_beside_its_field_and_what_was_typed_stays(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "MAX_FORM_BYTES", 4_000)
+    monkeypatch.setattr("link_orchestrator.portal.functions.MAX_FORM_BYTES", 4_000)
+    page = await _send_named(door, b"hr.csv", b"x" * 9_000, columns="Login = userName")
+    assert page.status == 413
+    assert re.search(r'id="e-file"[^>]*>.*file has at most', page.html)
+    assert "Login = userName</textarea>" in page.html
+
+
+async def _send_named(door: Door, name: bytes, content: bytes, **fields: str) -> Answer:
+    """Send a file of any name, with fields of the form before it."""
+    typed = {"token": (await door.get("import")).token, "do": "send", "what": "accounts", **fields}
+    parts = [(f'name="{field}"'.encode(), value.encode()) for field, value in typed.items()]
+    parts.append((b'name="file"; filename="' + name + b'"\r\nContent-Type: text/csv', content))
+    body = b"".join(
+        b"--b\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + said + b"\r\n" for head, said in parts
+    )
+    headers = {"Sec-Fetch-Site": "same-origin", **OPERATOR, "Content-Type": "multipart/form-data; boundary=b"}
+    return await door.ask("POST", "import", headers, data=body + b"--b--\r\n")
 
 
 async def test_a_column_of_members_that_was_not_read_is_told_and_can_be_chosen(door: Door) -> None:

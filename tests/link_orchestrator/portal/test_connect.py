@@ -64,9 +64,33 @@ async def test_a_reader_sees_the_steps_and_no_button(door: Door) -> None:
     assert "<form" not in page.html
 
 
+async def test_connect_is_enough_to_set_entra_up(door: Door) -> None:
+    page = (await door.get("connect")).text
+    for told in (
+        "SCIMLINK_CREDENTIALS",
+        "scimCredentials",
+        "add a second entry beside the first",
+        "Only during object creation",
+        "Who has no mail in Entra gets no account",
+        "Sync only assigned users and groups",
+        "Provision Microsoft Entra ID Groups",
+        "preferredLanguage",
+        "Target object actions",
+    ):
+        assert told in page, told
+    await door.api.call("PUT", "directory/policy", {"nameIdSource": "mail"})
+    assert "userName must be what Entra sends as NameID, mail as the policy has it" in (await door.get("connect")).text
+
+
 def test_the_mapping_that_is_asked_for_is_right_in_itself() -> None:
     assert all(one.is_right for one in compare(DEFAULT.to_json(), POLICY))
     attributes = {"externalId": "objectId", "userName": "mail"}
     own = read_mapping({"attributes": attributes, "matching": ["userName", "externalId"]}).to_json()
     assert {one.target: one.is_right for one in compare(own, POLICY)}["externalId"] is False
     assert [one.asked for one in compare(own, POLICY)][-1] == SWITCH
+
+
+async def test_what_is_no_object_id_is_said_in_words(door: Door) -> None:
+    page = await door.send("connect", {"do": "read", "source.graph.servicePrincipal": "abc"})
+    assert "an object id of Entra is a GUID" in page.text
+    assert "String should match" not in page.text

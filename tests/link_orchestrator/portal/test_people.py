@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from html import unescape
 from typing import Any
@@ -17,7 +18,7 @@ from link_orchestrator.portal.pages.listed import COUNT
 from link_orchestrator.portal.pages.provisioning import CAUSES
 from link_orchestrator.requests.provisioning import REMEDIES
 from shared.host.principal import READS
-from tests.link_orchestrator.portal.door import READER, Answer, Door
+from tests.link_orchestrator.portal.door import COLLEAGUE, OPERATOR, READER, Answer, Door
 from tests.link_orchestrator.portal.people import SHORT_HOSTILE, ask, bring, everybody, find
 from tests.link_orchestrator.running import csv_file, graph, object_id
 from tests.waiting import until
@@ -30,10 +31,10 @@ def version_on(page: Answer) -> str:
     return found[1].replace("&#34;", '"')
 
 
-async def press(door: Door, path: str, do: str, **fields: str) -> Answer:
+async def press(door: Door, path: str, do: str, who: Mapping[str, str] = OPERATOR, **fields: str) -> Answer:
     """Press a button as who has just loaded the page."""
-    page = await door.get(path)
-    return await door.send(path, {"do": do, "version": version_on(page), **fields}, token=page.token)
+    page = await door.get(path, who)
+    return await door.send(path, {"do": do, "version": version_on(page), **fields}, who, page.token)
 
 
 async def test_accounts_are_found_by_anything_and_listed_by_state(door: Door) -> None:
@@ -289,12 +290,44 @@ async def test_a_file_that_was_looked_at_is_not_called_imported(door: Door) -> N
     assert "Imported accounts" not in text
 
 
-async def test_an_edit_of_an_account_that_is_gone_is_said(door: Door) -> None:
+@pytest.mark.parametrize(
+    ("path", "typed"),
+    [
+        ("/edit", {"do": "edit", "title": "Boss", "emails": "kim@contoso.com\nk@contoso.com"}),
+        ("/link", {"do": "link", "unknown": "yes", "identity": object_id(7), "reason": "She asked for it"}),
+        ("", {"do": "delete", "confirm": "kimberly"}),
+    ],
+    ids=["edit", "link", "delete"],
+)
+async def test_what_was_typed_for_an_account_that_a_colleague_deleted_is_shown_and_who_it_was(
+    door: Door, path: str, typed: dict[str, str]
+) -> None:
     kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
-    page = await door.get(f"{kim}/edit")
-    await door.api.call("DELETE", kim)
-    gone = await door.send(f"{kim}/edit", {"do": "edit", "title": "Boss"}, token=page.token)
-    assert gone.status == 404
+    page = await door.get(kim)
+    assert (await press(door, kim, "delete", COLLEAGUE, confirm="kim")).status == 303
+    gone = await door.send(kim + path, typed, token=page.token)
+    assert (gone.status, "somebody removed it while this page was open" in gone.text) == (404, True), gone.text
+    assert "max@contoso.com" in gone.text
+    kept = gone.html.partition("What you had typed")[2]
+    assert all(f"<dd>{value}</dd>" in kept for name, value in typed.items() if name not in ("do", "unknown"))
+    assert "token" not in gone.text.partition("What you had typed")[2].partition("History")[0]
+
+
+@pytest.mark.parametrize("do", ["link", "release"])
+async def test_what_was_typed_beside_an_account_that_a_colleague_changed_stays(door: Door, do: str) -> None:
+    ids = await everybody(door)
+    path = f"accounts/{ids['bob@contoso.com' if do == 'release' else 'ada@contoso.com']}"
+    before = await door.get(path)
+    version = version_on(before)
+    assert (await press(door, path, "protect", COLLEAGUE, protected="yes")).status == 303
+    link = {"identity": object_id(9), "reason": "She asked for it", "unknown": "yes"}
+    typed = link if do == "link" else {"keepEvidence": "no"}
+    to = f"{path}/link" if do == "link" else path
+    page = await door.send(to, {"do": do, "version": version, **typed}, token=before.token)
+    assert (page.status, "Somebody changed this account while you had it open" in page.text) == (412, True), page.text
+    # A protected account has no form for a release, so that it is said what was chosen.
+    kept = page.html if do == "link" else page.html.partition("What you had typed")[2]
+    assert all(value in kept for value in typed.values())
 
 
 async def test_the_activity_names_what_was_done_on_a_page(door: Door) -> None:
@@ -450,3 +483,14 @@ async def test_an_account_is_found_by_its_former_user_name(door: Door) -> None:
     assert second["kim"] != kim, "the name is free for another"
     await ask(door, "DELETE", f"accounts/{kim}")
     assert (await ask(door, "GET", "accounts", formerUserName="kim"))["accounts"] == []
+
+
+@pytest.mark.parametrize(("given", "taken"), [("accounts", "groups"), ("accounts", "accounts?state=local")])
+async def test_a_page_that_goes_on_with_another_list_says_so_and_leads_to_its_first_page(
+    door: Door, given: str, taken: str
+) -> None:
+    await bring(door, "kim", "lee")
+    cursor = (await door.api.call("GET", given, count="1"))["cursor"]
+    page = await door.get(f"{taken}{'&' if '?' in taken else '?'}cursor={cursor}")
+    assert (page.status, "as it was asked for elsewhere, or in another way" in page.text) == (400, True), page.text
+    assert f'href="/portal/{taken.partition("?")[0]}">Begin with its first page' in page.html

@@ -46,7 +46,12 @@ POLICY = {
 
 def sent_by(page: Answer) -> dict[str, list[str]]:
     """Return what the form of the policy would send as it is shown, as a browser reads it."""
-    form = page.html[page.html.index('id="policy"') :]
+    return sent_fields(page.html)
+
+
+def sent_fields(html: str) -> dict[str, list[str]]:
+    """Return what the form of the policy sends on a page of this HTML, as a browser reads it."""
+    form = html[html.index('id="policy"') :]
     form = form[: form.index("</form>")]
     found: dict[str, list[str]] = {}
     for tag in re.findall(r"<input [^>]*>", form):
@@ -144,10 +149,10 @@ async def test_rules_go_up_without_script_and_nothing_is_saved_or_lost(door: Doo
         ({"trust.externalId": "off"}, "externalId must be among them"),
         ({"trust.transformedName": "weak"}, "needs one"),
         ({"undoDays": "<script>"}, "undoDays"),
-        ({"safeguardShare": "200"}, "must be a number from 0 to 1"),
-        ({"safeguardShare": "nan"}, "must be a number from 0 to 1"),
-        ({"safeguardShare": "inf"}, "must be a number from 0 to 1"),
-        ({"safeguardShare": "1_0"}, "must be a number from 0 to 1"),
+        ({"safeguardShare": "200"}, "must be a number of per cent, from 0 to 100"),
+        ({"safeguardShare": "nan"}, "must be a number of per cent, from 0 to 100"),
+        ({"safeguardShare": "inf"}, "must be a number of per cent, from 0 to 100"),
+        ({"safeguardShare": "1_0"}, "must be a number of per cent, from 0 to 100"),
         ({"scheduled": "yes"}, "SCIMLINK_GRAPH_TENANTS"),
     ],
 )
@@ -174,7 +179,8 @@ async def test_a_change_of_another_operator_is_not_overwritten_unseen(door: Door
     assert page.status == 400
     assert "somebody else changed the policy" in page.text.lower()
     assert "mine.example</textarea>" in page.html
-    assert "theirs.example" in page.text
+    compared = page.text.partition("Stored now Typed by you")[2]
+    assert "Verified domains (differs) theirs.example mine.example" in compared
     again = sent_by(page)
     assert (await save(door, {"seen": again["seen"], "verifiedDomains": "mine.example"})).status == 303
 
@@ -187,6 +193,51 @@ async def test_what_has_no_field_is_sent_as_json(door: Door) -> None:
     sent = await door.send("policy", {"do": "raw", "raw": '{"verifiedDomains": ["raw.example"]}', "seen": seen})
     assert sent.status == 303
     assert "raw.example" in (await door.get("policy")).html
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        ('{\n  "undoDays": 5,,\n}', "it is no JSON: line 2, column 17: the name of a member must stand here"),
+        (
+            '{"undoDays": 5, "undoDays": 9}',
+            'the member "undoDays" is there twice in one object: take one of the two out',
+        ),
+        ("", "line 1, column 1: a value is missing here"),
+    ],
+    ids=["a comma too many", "twice", "nothing"],
+)
+async def test_what_is_wrong_with_the_json_is_said_beside_it_and_the_form_stays_as_it_was(
+    door: Door, raw: str, told: str
+) -> None:
+    assert (await save(door, {"approves": "yes", "adoptOnCreate": "yes"})).status == 303
+    before = sent_by(await door.get("policy"))
+    page = await door.send("policy", {"do": "raw", "raw": raw, "seen": before["seen"][0]})
+    assert (page.status, told in page.text, "Expecting" in page.text) == (400, True, False), page.text
+    assert '<textarea id="f-raw"' in page.html
+    assert raw.replace('"', "&#34;") in page.html
+    # The boxes of the form beside it are as stored: a tick that is gone would be saved with the next change.
+    assert sent_by(page) == before
+
+
+async def test_transforms_of_a_rule_that_is_off_are_not_dropped_without_a_word(door: Door) -> None:
+    page = await save(door, {"trust.mailNickname": "off", "transforms.mailNickname": "padZeros 8"})
+    assert (page.status, "mailNickname is off, and a policy keeps no transforms" in page.text) == (400, True)
+    assert sent_by(page)["transforms.mailNickname"] == ["padZeros 8"]
+
+
+async def test_what_is_switched_off_stays_on_the_page(door: Door) -> None:
+    await save(door, {"approves": "yes", "autoApprove.share": "12.5", "autoApprove.number": "77"})
+    assert (await save(door, {"approves": None})).status == 303
+    page = sent_by(await door.get("policy"))
+    assert ("approves" in page, page["autoApprove.share"], page["autoApprove.number"]) == (False, ["12.5"], ["77"])
+    stored = await door.api.call("GET", "directory/policy")
+    assert stored["autoApprove"] == {"share": 0.125, "number": 77, "on": False}
+
+
+async def test_a_line_that_repeats_another_is_refused_by_both_places(door: Door) -> None:
+    page = await save(door, {"excluded": "a@x.example\nb@x.example\nA@x.example, create"})
+    assert "entry 3: contradicts entry 1, which is about the same" in page.text
 
 
 async def test_a_reader_sees_the_policy_and_no_button(door: Door) -> None:
@@ -205,3 +256,10 @@ async def test_whom_the_policy_left_out_of_the_last_plan_is_shown(door: Door) ->
     assert all(row["identity"]["userPrincipalName"] in page.text for row in rows[:5])
     assert policy["excluded"], "the demo's policy excludes somebody"
     assert "waits for its approval" in (await door.get("plan")).text
+
+
+async def test_a_domain_is_shown_in_the_letters_that_it_was_typed_in(door: Door) -> None:
+    await door.api.call("PUT", "directory/policy", {"verifiedDomains": ["müster.de"]})
+    page = await door.get("policy")
+    assert sent_by(page)["verifiedDomains"][-1].split() == ["müster.de"]
+    assert "→ müster.de" in page.text

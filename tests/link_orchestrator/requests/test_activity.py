@@ -20,6 +20,7 @@ from shared.tables.port import Tables
 from tests.link_orchestrator.portal.door import EVA, OPERATOR, READER, SAME_SITE, Door, opened
 from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, graph, object_id, serving
+from tests.link_orchestrator.test_pilot import pilot
 
 
 async def test_every_change_is_in_the_activity_the_latest_first(app: App) -> None:
@@ -44,6 +45,15 @@ async def test_every_change_is_in_the_activity_the_latest_first(app: App) -> Non
     assert rows[1]["account"] == {"id": lea["id"], "userName": "lea@contoso.com"}
     assert {row["by"] for row in rows} == {"local"}
     assert (await app.call("GET", "directory/under-way"))["jobs"] == []
+
+
+async def test_an_approval_of_a_pilot_is_told_from_that_of_the_rest(app: App) -> None:
+    await app.bring(csv_file({"userName": "kim@contoso.com"}, {"userName": "lea@contoso.com"}))
+    run = await app.plan(graph(1, "kim@contoso.com"), graph(2, "lea@contoso.com"))
+    job = await pilot(app, run, number=1)
+    await app.apply(run, links=job["links"])
+    rows = [row for row in await app.pages("directory/activity", "activity", 9) if "links" in row]
+    assert [(row["links"], row.get("pilot", False)) for row in rows] == [(1, False), (1, True)]
 
 
 async def test_what_is_read_or_refused_is_not_in_it(app: App) -> None:

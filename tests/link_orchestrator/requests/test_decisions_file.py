@@ -269,6 +269,31 @@ async def test_what_was_decided_in_a_plan_of_another_machine_is_taken_by_names(
         assert (await app.account(name))["link"]["identity"] == object_id(number)
 
 
+async def test_what_was_decided_in_a_plan_that_is_dropped_is_kept_as_a_file_and_taken_by_the_next(
+    app: App, run: Any
+) -> None:
+    wanted = {
+        object_id(1): {"action": "exclude"},
+        object_id(2): {"action": "link"},
+        object_id(3): {"action": "link", "account": "anna.old"},
+        object_id(6): {"action": "link", "account": "left.old"},
+    }
+    assert (await send(app, run, decide(rows_in(await table(app, run)), wanted)))["reviewed"] == 4
+    kept = await table(app, run, reviewed="true", decided="true")
+    assert {one["objectId"]: one["action"] for one in rows_in(kept)} == {
+        one: said["action"] for one, said in wanted.items()
+    }
+    await app.call("POST", f"linking/runs/{run['id']}/cancel")
+    await app.wait(f"linking/runs/{run['id']}", "cancelled")
+    next_run = await app.plan(*IDENTITIES, full=True)
+    answer = await send_file(app, next_run, kept, by="names")
+    assert (answer["reviewed"], answer["notTaken"]) == (4, 0), answer["refused"]
+    done = await app.apply(await app.call("GET", f"linking/runs/{next_run['id']}"))
+    assert done["counts"]["linked"] == 3
+    for name, number in (("bob.local", 2), ("anna.old", 3), ("left.old", 6)):
+        assert (await app.account(name))["link"]["identity"] == object_id(number)
+
+
 async def test_names_that_are_no_row_of_the_plan_are_told_by_line(app: App, run: Any) -> None:
     rows = {row["objectId"] or row["userName"]: row for row in rows_in(await table(app, run))}
     wrong = [
@@ -351,7 +376,7 @@ async def test_a_suggestion_is_linked_by_nobody_who_does_not_name_it(app: App, r
     reasons = {one["reason"].partition(":")[0] for one in answer["refused"]}
     assert reasons == {
         "identity",
-        "a row that is noAccount is linked to no account unless you name the person's as account",
+        "a row that is noAccount is linked to no account",
     }
 
 

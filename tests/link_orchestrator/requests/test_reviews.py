@@ -218,7 +218,10 @@ async def test_nobody_links_what_is_protected_linked_elsewhere_or_not_weak(app: 
         account = (await app.account(name))["id"]
         answer = await review(app, run, "link", rows=[ambiguous["id"]], account=account)
         assert why in answer["refused"][0]["reason"]
-    for number, decision, why in ((2, "conflict", "can not be reviewed"), (5, "noAccount", "unless you name")):
+    for number, decision, why in (
+        (2, "conflict", "can not be reviewed"),
+        (5, "noAccount", "name the one that is"),
+    ):
         row = await row_of(app, run, number)
         assert row["decision"] == decision
         reason = (await review(app, run, "link", rows=[row["id"]]))["refused"][0]["reason"]

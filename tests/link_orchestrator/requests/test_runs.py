@@ -138,9 +138,9 @@ async def test_of_an_identity_that_comes_twice_with_different_values_neither_row
         "linking/identities",
         {"value": [graph(1, "first@contoso.com"), graph(1, "second@contoso.com"), third, third]},
     )
-    assert upload["counts"] == {"read": 2, "problems": 2}
+    assert upload["counts"] == {"read": 2, "problems": 2, "repeated": 1}
     found = (await app.call("GET", f"linking/identities/{upload['id']}/problems"))["problems"]
-    assert all("with other values: none of them is used" in problem["reason"] for problem in found)
+    assert sum("with other values: none of them is used" in problem["reason"] for problem in found) == 2
     run = await app.call("POST", "linking/runs", {"identities": upload["id"]})
     run = await app.wait(f"linking/runs/{run['id']}", "planned")
     assert run["counts"] == {"link": 1, "noIdentity": 1}
@@ -358,9 +358,9 @@ class TestFiles:
         ("path", "file", "words"),
         [
             ("accounts/import", b"userName,title\n,x\n,y\n", "Line 2: "),
-            ("accounts/import", b"[]", "It holds none."),
+            ("accounts/import", b"[]", "There is no row in it."),
             ("linking/identities", b"id,userPrincipalName\n1,\n", "Line 2: The column userPrincipalName is empty. "),
-            ("linking/identities", b'{"value": []}', "It holds none."),
+            ("linking/identities", b'{"value": []}', "There is no row in it."),
         ],
     )
     async def test_one_without_a_usable_row_is_refused_with_the_first_reason(

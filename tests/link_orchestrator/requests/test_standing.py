@@ -92,6 +92,18 @@ async def test_settings_are_shown_as_they_are(app: App) -> None:
     assert told["appRoles"] == ["admin", "scim"]
     assert told["credentials"] == (await app.call("GET", "directory"))["credentials"]
     assert told["signIn"] == {"on": False, "application": None, "tenants": []}
+    assert told["backups"] is None
+
+
+@pytest.mark.parametrize(("days", "shown"), [("14", 14), ("", None)])
+async def test_settings_say_where_copies_are_and_for_how_long_they_are_kept(
+    sqlite_tables: SqliteTables, days: str, shown: int | None
+) -> None:
+    address = "https://copies.blob.core.windows.net"
+    settings = Settings.from_environment({"SCIMLINK_BACKUPS_ENDPOINT": address, "SCIMLINK_BACKUP_DAYS": days})
+    answer = await get_settings(await make_directory(sqlite_tables), ASKED, settings)
+    check_answer("GET", "/directory/settings", 200, json.loads(answer.text))
+    assert json.loads(answer.text)["backups"] == {"storage": address, "days": shown}
 
 
 async def test_no_secret_and_nothing_of_another_customer_is_told(sqlite_tables: SqliteTables) -> None:

@@ -52,6 +52,19 @@ class TestAcknowledging:
         done = await app.wait(f"linking/runs/{run['id']}", "done")
         assert (done["counts"]["linked"], warned(done, "userNameChanges")["acknowledgedBy"]) == (1, "local")
 
+    async def test_a_sign_in_name_that_changes_in_case_alone_is_nothing_to_acknowledge(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "Ada@Contoso.COM"}, {"userName": "bob", "email": "bob@contoso.com"}))
+        run = await app.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com"))
+        assert (run["impact"]["userName"], "userNameChanges" in {one["code"] for one in run["warnings"]}) == (1, False)
+        [row] = await app.decisions(run, "link")
+        assert row["changes"]["userName"] == {"from": "Ada@Contoso.COM", "to": "ada@contoso.com"}
+        (left,) = await app.decisions(run, "review")
+        both = await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [left["id"]], "action": "link"})
+        assert warned(both["run"], "userNameChanges")["count"] == 1
+        gone = await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "exclude"})
+        assert warned(gone["run"], "userNameChanges")["count"] == 1
+        await approve(app, gone["run"], "trustEmails", "userNameChanges")
+
     async def test_the_codes_of_other_warnings_are_not_enough(self, app: App) -> None:
         await app.bring(csv_file({"userName": "ada", "email": "ada@contoso.com", "emailVerified": "yes"}))
         run = await app.plan(graph(1, "ada@contoso.com"))
