@@ -63,7 +63,7 @@ class Rows(RuleBasedStateMachine):
 
     @rule(together=st.lists(st.tuples(PARTITIONS, TRANSACTIONS, st.booleans()), min_size=1, max_size=3))
     def commits(self, together: Sequence[tuple[str, Sequence[Operation], bool]]) -> None:
-        known = [(partition, [self._known(partition, one) for one in some], ahead) for partition, some, ahead in together]
+        known = [(home, [self._known(home, one) for one in some], ahead) for home, some, ahead in together]
 
         async def commit() -> list[Any]:
             calls = [
