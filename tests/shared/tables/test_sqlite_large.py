@@ -115,6 +115,30 @@ async def test_a_large_row_that_is_lost_or_another_one_is_damage_and_not_a_miss(
     await tables.close()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM scimlink_large WHERE id = 1",
+        "UPDATE scimlink SET large = 2 WHERE large = 1",
+        "UPDATE scimlink SET large = 9 WHERE large = 1",
+        "UPDATE scimlink SET large = 'x' WHERE large = 1",
+    ],
+)
+async def test_a_large_row_that_is_lost_or_named_twice_is_found_at_the_start(
+    path: Path, connection: sqlite3.Connection, damage: str
+) -> None:
+    """A change of the row that names it would take another one away."""
+    tables = SqliteTables.open(path)
+    await tables.commit("p", [Insert("1", LARGE), Insert("2", LARGER), Insert("3", SMALL)])
+    await tables.close()
+    SqliteTables.check(path)
+    connection.executescript("DROP TRIGGER scimlink_changed; DROP TRIGGER scimlink_removed")
+    connection.execute(damage)
+    connection.commit()
+    with pytest.raises(Damaged, match="large rows are missing"):
+        SqliteTables.check(path)
+
+
 async def test_a_file_of_an_earlier_version_is_read_and_its_next_large_row_is_kept_beside_it(
     path: Path, connection: sqlite3.Connection
 ) -> None:
