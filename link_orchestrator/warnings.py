@@ -476,7 +476,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     EXCLUSIONS: _Sentence(
         "exclusion",
-        "{counted} in the policy without anybody in the source or the directory: {listed}",
+        "{counted} in the policy without anybody in the source or the directory: {entries}",
         "Correct or remove each in the policy: a mistyped one excludes nobody. The id of a group is met by plans that "
         "read groups alone.",
     ),
@@ -504,6 +504,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "counted": counted(count, said.noun),
         "freed": ", ".join(f"{domain} would free {counted(n, 'row')}" for domain, n in values.items()),
         "listed": ", ".join(f"{value} ({n:,})" if n > 1 else value for value, n in values.items()),
+        "entries": " and ".join(_entries(values)),
         "files": " and ".join(_files(count, values)),
         "rows": f"GET /linking/runs/{job.id}/decisions?",
         "run": job.id,
@@ -512,6 +513,13 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "quarantine": _quarantine(count),
     }
     return said.text.format(**told), said.remedy.format(**told)
+
+
+def _entries(values: Mapping[str, int]) -> Iterator[str]:
+    """Yield entries of `excluded` as the policy page has them, `type guest`; those that name somebody, together."""
+    for value, count in values.items():
+        named = "1 name or id" if count == 1 else f"{count:,} names or ids"
+        yield named if value == NAMED else value.replace(":", " ", 1)
 
 
 def _files(count: int, values: Mapping[str, int]) -> Iterator[str]:

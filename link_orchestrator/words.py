@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from shared.directory.text import counted as counted
+from shared.directory.work.plan import keeps_name as keeps_name
 
 
 class Bar(NamedTuple):
@@ -20,7 +21,9 @@ Bars = Mapping[str, Bar]
 
 DECISIONS: Final[Bars] = {
     "link": Bar("Linked on approval", "go", "One account matches by a strong rule, and nothing speaks against it."),
-    "alreadyLinked": Bar("Linked before", "went", "Stays linked; nothing happens."),
+    "alreadyLinked": Bar(
+        "Linked before", "went", "By a run, by hand, or because provisioning made the account. Nothing happens."
+    ),
     "review": Bar(
         "For a person to review",
         "ask",
@@ -141,8 +144,8 @@ def after_undo(undos: Sequence[Mapping[str, Any]]) -> Told | None:
     return Told(
         f"{counted(taken, 'link')} of this run {'was' if taken == 1 else 'were'} taken back",
         f"{loses}: {names}are managed here. "
-        "Entra's next provisioning cycle is refused at each of them: it changes nothing there, and creates nobody "
-        "beside them whom neither createBesideMatches nor an exclusion of the policy lets it create. Many refusals "
+        "Entra's next provisioning cycle is refused at each of them: it changes nothing there, and makes none of these "
+        "people a second account, unless the policy lets it create beside an account that matches. Many refusals "
         "put Entra's job into quarantine, so leave it stopped. To go on: correct what was wrong, make another plan, "
         "review in it the pairs that the undo took apart, which only a person joins again, approve it, and then start "
         "provisioning. A schedule of runs, if there is one, is suspended until you resume it.",

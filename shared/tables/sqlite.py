@@ -93,6 +93,9 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS TABLE_NAME_large (id INTEGER PRIMARY KEY, columns TEXT NOT NULL)",
     """CREATE TRIGGER IF NOT EXISTS TABLE_NAME_changed AFTER UPDATE ON TABLE_NAME WHEN OLD.large IS NOT NULL
     BEGIN DELETE FROM TABLE_NAME_large WHERE id = OLD.large; END""",
+    # An earlier version, which knows no id, leaves it where it is.
+    """CREATE TRIGGER IF NOT EXISTS TABLE_NAME_earlier AFTER UPDATE ON TABLE_NAME WHEN NEW.large = OLD.large
+    BEGIN UPDATE TABLE_NAME SET large = NULL WHERE partition = NEW.partition AND key = NEW.key; END""",
     """CREATE TRIGGER IF NOT EXISTS TABLE_NAME_removed AFTER DELETE ON TABLE_NAME WHEN OLD.large IS NOT NULL
     BEGIN DELETE FROM TABLE_NAME_large WHERE id = OLD.large; END""",
 )
@@ -119,6 +122,8 @@ _STATEMENTS = {
     "WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
     "delete": "DELETE FROM TABLE_NAME WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
     "next": "SELECT ifnull(max(id), 0) + 1 FROM TABLE_NAME_large",
+    "large": "SELECT count(large), (SELECT count(*) FROM TABLE_NAME_large WHERE id IN (SELECT large FROM TABLE_NAME)) "
+    "FROM TABLE_NAME",
     "keep": "INSERT INTO TABLE_NAME_large (id, columns) VALUES (?, ?)",
     "around": sqlite_proof.AROUND,
     "around_each": sqlite_proof.AROUND_EACH,
@@ -164,6 +169,8 @@ class SqliteTables:
                     ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
                     if found == "ok" and not all(sqlite_proof.are_in_place(rows) for rows in _rows(connection)):
                         found = "rows are not where they were written"
+                    if found == "ok" and any(_misses_large(connection, name) for name in _names(connection)):
+                        found = "large rows are missing, or belong to several"
                 except sqlite3.DatabaseError as error:
                     found = str(error)
             if found != "ok":
@@ -341,7 +348,7 @@ class _Commit:
             return ""
         if isinstance(operation, Merge):
             columns = self._merged(connection, operation, place)
-            columns_sum = crc32(columns.encode())
+            columns_sum = crc32(encoded(columns))
         etag = new_etag(place_sum(*place), columns_sum)
         large = self._next_large(connection) if len(columns.encode()) > LARGE_BYTES else None
         stored = (etag, columns if large is None else "", large, *place)
@@ -460,7 +467,7 @@ class _File:
         with closing(_connect(self._path)) as connection:
             for statement in _SCHEMA:
                 connection.execute(_for_table(statement, name))
-            if not connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'large'", (name,)).fetchone():
+            if not _has_large(connection, name):
                 with suppress(sqlite3.OperationalError):  # another process was faster
                     connection.execute(f"ALTER TABLE {name} ADD COLUMN large INTEGER")
 
@@ -512,8 +519,7 @@ class _File:
             return
         with suppress(sqlite3.Error):  # the thread tries again
             if self._apply(group) and group.ahead:
-                self._writer.execute("COMMIT")
-                self._end(group)
+                self._commit(group)
                 return
         self._groups.put(group)
         asyncio.get_running_loop().call_later(SLOW_SYNC_SECONDS, self._make_way, group)
@@ -528,10 +534,11 @@ class _File:
             if not self._apply(group):
                 asyncio.get_running_loop().call_later(PATIENT_RETRY_SECONDS, self._write, group)
                 return
-            self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(group, error)
-        self._end(group)
+            self._end(group)
+        else:
+            self._commit(group)
 
     def _make_way(self, group: _Group) -> None:
         """If the group is not done yet, sleep for a moment, so that the thread gets the interpreter lock.
@@ -575,12 +582,21 @@ class _File:
             try:
                 while not (group.applied or self._apply(group)):
                     time.sleep(URGENT_RETRY_SECONDS)  # SQLite itself would sleep up to 100 ms at a time
-                self._writer.execute("COMMIT")
             except sqlite3.Error as error:
                 self._fail(group, error)
-            self._end(group)
+                self._end(group)
+            else:
+                self._commit(group)
         self._writer.close()
         self._precedence.close()
+
+    def _commit(self, group: _Group) -> None:
+        """Commit a group that was applied. Nothing tries again: SQLite may have taken the transaction back."""
+        try:
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._fail(group, error)
+        self._end(group)
 
     def _fail(self, group: _Group, error: sqlite3.Error) -> None:
         self._roll_back()
@@ -632,9 +648,30 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _rows(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
     """Yield the rows of each table as they follow each other in the file: partition, key and etag."""
-    keyed = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '*_large'"
-    for (name,) in connection.execute(keyed).fetchall():
+    for name in _names(connection):
         yield connection.execute(_for_table(_STATEMENTS["all"], name))
+
+
+def _names(connection: sqlite3.Connection) -> list[str]:
+    keyed = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '*_large'"
+    return [name for (name,) in connection.execute(keyed)]
+
+
+def _misses_large(connection: sqlite3.Connection, name: str) -> bool:
+    """Tell whether a row names large columns that are not there, or are another's; then a change would take those away.
+
+    Columns that no row names, as an earlier version may leave them, do no harm.
+    """
+    if not _has_large(connection, name):
+        return False
+    ((named, kept),) = connection.execute(_for_table(_STATEMENTS["large"], name))
+    return bool(named != kept)
+
+
+def _has_large(connection: sqlite3.Connection, name: str) -> bool:
+    """Tell whether a table is of a version that keeps large rows apart."""
+    found = connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'large'", (name,))
+    return found.fetchone() is not None
 
 
 def _for_table(statement: str, name: str) -> str:

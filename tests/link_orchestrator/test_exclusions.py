@@ -32,7 +32,7 @@ async def test_a_pattern_excludes_and_the_run_counts_by_which_entry(app: App) ->
     assert run["excludedBy"] == {"identity": 1, "pattern:svc-*": 1}
     (warning,) = [one for one in run["warnings"] if one["code"] == "exclusionsUnmatched"]
     assert warning["count"] == 2
-    assert "domain:nobody.example, type:guest" in warning["warning"]
+    assert "domain nobody.example and type guest" in warning["warning"]
     done = await app.apply(run)
     assert done["counts"]["linked"] == 1
     assert (await app.account(NAMES[1]))["link"] is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.forms import NOTHING_SENT, Form
@@ -36,6 +36,25 @@ RULES: Final = {
 """What a link rests on, in words; other rules by their names."""
 KNOWN: Final = "linking/known-identities/{id}"
 """Where the API says whose an object id is."""
+LABELS: Final[Mapping[str, str]] = {
+    "userName": "Sign-in name",
+    "displayName": "Display name",
+    "name.formatted": "Whole name",
+    "name.givenName": "First name",
+    "name.familyName": "Last name",
+    "title": "Title",
+    "active": "May sign in",
+    "externalId": "Object ID in Entra",
+    "emails[work]": "E-mail address",
+    "enterprise.employeeNumber": "Employee number",
+    "enterprise.department": "Department",
+    "applicationId": "Key of the application",
+    "former userNames": "Sign-in names before",
+    "evidence.nameId": "NameID of a past sign-in",
+    "evidence.objectId": "Object ID of a past sign-in",
+    "evidence.verifiedEmails": "Addresses that the application verified",
+}
+"""What attributes are called in words; others by their names alone."""
 
 Document = Mapping[str, Any]
 
@@ -73,6 +92,7 @@ class Account:
     form: Form = NOTHING_SENT
     conflict: bool = False
     """Whether somebody changed the account while this person's form was open."""
+    labels: Mapping[str, str] = field(default_factory=lambda: LABELS)
     person: Document | None = None
     """Whom it is linked with, as they were read, None where nobody knows."""
 
@@ -296,7 +316,7 @@ async def read(asked: Asked, *, groups: bool = True) -> Account:
         await _earlier(asked, document),
         asked.form,
         asked.refusal is not None and asked.refusal.status == 412,
-        known and known["identity"],
+        person=known and known["identity"],
     )
 
 

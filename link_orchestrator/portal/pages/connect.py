@@ -93,6 +93,8 @@ class Connect:
     credentials: Sequence[Credential]
     name_id: str = "userPrincipalName"
     adopts: bool = False
+    linked: int = 0
+    """Accounts that the last run linked and no undo took back; 0 while it has not ended."""
     switch: str = SWITCH
     others: Sequence[tuple[Sequence[str], str]] = OTHERS
     soon: int = SOON
@@ -104,11 +106,12 @@ class Connect:
 
 async def show(asked: Asked) -> Outcome:
     """Show how provisioning is connected."""
-    connection, mapping, sources, policy = await asyncio.gather(
+    connection, mapping, sources, policy, directory = await asyncio.gather(
         asked.api.get("linking/connection"),
         asked.api.get("linking/mapping"),
         asked.api.get("linking/sources"),
         asked.api.get("directory/policy"),
+        asked.api.get("directory", states=""),
     )
     return Shown(
         "connect.html",
@@ -118,10 +121,16 @@ async def show(asked: Asked) -> Outcome:
             graph=sources["graph"],
             mapped=compare(mapping["mapping"], policy),
             name_id=policy["nameIdSource"],
+            linked=_linked(directory["latest"].get("run", {})),
             adopts=bool(policy["adoptOnCreate"]),
             credentials=[_credential(one) for one in connection["credentials"]],
         ),
     )
+
+
+def _linked(run: Document) -> int:
+    """Return how many links the last run made, 0 where it has not ended or some were taken back since."""
+    return int(run["counts"].get("linked", 0)) if "ended" in run and "takenBack" not in run else 0
 
 
 def compare(mapping: Document, policy: Document) -> list[Mapped]:

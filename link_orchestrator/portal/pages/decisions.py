@@ -41,6 +41,10 @@ class Decisions:
     next: str
     after: str
     """The row that was decided last: the one behind it is at hand."""
+    then: str = ""
+    """The row that stood behind it, or before it where it was the last, when it was decided."""
+    last: Row | None = None
+    """That row, None for none."""
     wrong: str = ""
     """What is wrong with a condition."""
     not_taken: Sequence[NotTaken] = ()
@@ -57,7 +61,10 @@ class Decisions:
     def at(self) -> str:
         """The id of the row that keys begin at."""
         ids = [row.id for row in self.rows]
-        return ids[min(ids.index(self.after) + 1, len(ids) - 1)] if self.after in ids else ""
+        if self.after in ids:
+            return ids[min(ids.index(self.after) + 1, len(ids) - 1)]
+        # What was decided may not be chosen any more: then the one that stood behind it is at hand.
+        return self.then if self.then in ids else ""
 
     @property
     def reported(self) -> Mapping[str, str]:
@@ -128,12 +135,26 @@ async def _read(asked: Asked, **more: Any) -> Decisions:
     except (InvalidValue, ValidationError) as error:
         wrong = problem(error)[2]
     rows = [Row(one, run.waits) for one in page["decisions"]]
-    after = asked.query.get("after", "")
+    after, then = asked.query.get("after", ""), asked.query.get("then", "")
     ticked = asked.form.all("rows")
     together = digits(asked.query.get("together", "")) or 0
-    told: dict[str, Any] = {"ticked": ticked, "together": min(together, ROWS)}
+    told: dict[str, Any] = {"ticked": ticked, "together": min(together, ROWS), "then": then}
+    told |= {"last": await _last(asked, rows, after)}
     told |= {name: digits(asked.query.get(name, "")) or 0 for name in FILED}
-    return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong, **{**told, **more})
+    return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong=wrong, **{**told, **more})
+
+
+async def _last(asked: Asked, rows: Sequence[Row], row_id: str) -> Row | None:
+    """Return the row that was decided last, which may be none of the page any more; None for none."""
+    if not row_id:
+        return None
+    if here := next((row for row in rows if row.id == row_id), None):
+        return here
+    try:
+        found = await asked.api.find("linking/runs/{id}/decisions/{row}", id=asked.path["id"], row=row_id)
+    except InvalidValue:  # the address was written by hand
+        return None
+    return Row(found["row"]) if found else None
 
 
 async def decide(asked: Asked) -> Outcome:
@@ -147,11 +168,13 @@ async def decide(asked: Asked) -> Outcome:
         return SeeOther(path, "none", back)
     more = {name: True for name in ("inPolicy", "create") if name in asked.form and action == "exclude" and not row}
     body = {"rows": rows, "action": action, **more}
-    refuse_unseen(asked, {one.id: one for one in (await _read(asked)).rows}, body)
+    shown = (await _read(asked)).rows
+    refuse_unseen(asked, {one.id: one for one in shown}, body)
     answer = await review(asked, body)
     if not answer["refused"]:
         # Of several the number is said, at the top; behind a single one the next row is at hand.
-        return SeeOther(path, action, {**back, **({"after": rows[-1]} if row else {"together": str(len(rows))})})
+        there = {"after": row, "then": _behind(shown, row)} if row else {"together": str(len(rows))}
+        return SeeOther(path, action, {**back, **there})
     if row:
         raise InvalidValue(answer["refused"][0]["reason"])
     view = await _read(asked)
@@ -159,6 +182,15 @@ async def decide(asked: Asked) -> Outcome:
     refused = [NotTaken(names.get(one["id"], one["id"]), one["reason"]) for one in answer["refused"]]
     told = {"not_taken": refused, "left_out": len(refused), "taken": answer["reviewed"]}
     return Shown("decisions.html", await _read(asked, **told))
+
+
+def _behind(rows: Sequence[Row], row_id: str) -> str:
+    """Return the id of the row behind one, of the one before it where it is the last, "" where it is alone."""
+    ids = [row.id for row in rows]
+    if row_id not in ids:
+        return ""
+    at = ids.index(row_id)
+    return next(iter([*ids[at + 1 : at + 2], *ids[max(at - 1, 0) : at]]), "")
 
 
 async def decide_by_file(asked: Asked) -> Outcome:

@@ -11,7 +11,7 @@ from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
 from link_orchestrator.portal.pages.of_plan import RULES
 from link_orchestrator.portal.pages.of_run import Run, Warned
-from shared.directory.work.plan import keeps_name
+from link_orchestrator.words import keeps_name
 from shared.scim.errors import InvalidValue
 
 MOST_COUNTED: Final = 50
@@ -56,7 +56,7 @@ async def _renamed(asked: Asked, rows: Sequence[str]) -> int:
     path = "linking/runs/{id}/decisions/{row}"
     asking = (asked.api.get(path, id=asked.path["id"], row=row) for row in rows)
     found = await asyncio.gather(*asking, return_exceptions=True)  # the API refuses what is no row once it is sent
-    changes = [one.get("changes", {}) for one in found if isinstance(one, dict)]
+    changes = [one["row"].get("changes", {}) for one in found if isinstance(one, dict)]
     return sum("userName" in one and not keeps_name(one) for one in changes)
 
 

@@ -20,6 +20,8 @@ class OneRun:
     run: Run
     basis: Document
     progress: Progress | None
+    provisioned: str = ""
+    """When provisioning last changed something, if that was after the end of the run; "" otherwise."""
 
     @property
     def after_undo(self) -> words.Told | None:
@@ -88,7 +90,14 @@ async def show(asked: Asked) -> Outcome:
     nothing: dict[str, Any] = {"policy": [], "files": [], "undos": []}
     basis = nothing if run.busy else await asked.api.get("linking/runs/{id}/basis", id=run.id, reviewers="false")
     progress = Progress.of_job(run.document, datetime.now(UTC)) if run.busy else None
-    return Shown("run.html", OneRun(run, basis, progress))
+    return Shown("run.html", OneRun(run, basis, progress, await _provisioned(asked, run)))
+
+
+async def _provisioned(asked: Asked, run: Run) -> str:
+    if not (run.has_linked and run.ended):
+        return ""
+    last = (await asked.api.get("linking/connection"))["lastWrite"] or ""
+    return str(last) if last > run.document["ended"] else ""
 
 
 async def cancel(asked: Asked) -> Outcome:

@@ -200,7 +200,7 @@ async def test_all_rows_of_a_filter_are_decided_by_their_number(screen: Screen, 
     run, page = await plan_demo(api), screen.page
     number = len(await api.decisions(run, "review"))
     await screen.open(f"runs/{run['id']}/decisions?decision=review")
-    await page.get_by_role("link", name="Exclude all").click()
+    await page.get_by_role("link", name="Exclude all undecided ones").click()
     await screen.check("all-rows")
     await page.get_by_label("the number of rows").fill(str(number))
     await page.get_by_role("button", name="Exclude all of them").click()

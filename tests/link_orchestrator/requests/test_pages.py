@@ -287,7 +287,7 @@ def test_after_an_undo_the_pages_say_first_what_it_means_and_how_to_go_on() -> N
     for text in (Page(summary(run, (), [undo])).text, Page(undo_summary(undo)).text):
         assert "923 links of this run were taken back3 accounts that provisioning had switched off stay so" in text
         assert "Nobody else loses access by that" in text
-        assert "whom neither createBesideMatches nor an exclusion of the policy lets it create" in text
+        assert "unless the policy lets it create beside an account that matches" in text
         assert "A schedule of runs, if there is one, is suspended" in text
         assert "Entra's next provisioning cycle is refused at each of them" in text
         assert "To go on: correct what was wrong, make another plan" in text

@@ -253,6 +253,26 @@ async def test_a_disk_that_fails_leaves_the_commit_unavailable_and_the_table_usa
     assert await _keys(sqlite_tables) == ["b"]
 
 
+async def test_a_commit_ahead_that_the_disk_refuses_says_why(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite takes back the transaction by itself, and of the next COMMIT it says only that there is none."""
+    disk = SlowDisk(sqlite_tables, monkeypatch)
+
+    def refuse(_: float) -> bool:
+        if disk.in_transaction:
+            disk.execute("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+        return True
+
+    monkeypatch.setattr(disk.ready, "wait", refuse)
+    with pytest.raises(Unavailable, match="full"):
+        await sqlite_tables.commit_ahead("p", [Upsert("a", {})])
+    monkeypatch.undo()
+    await _insert(sqlite_tables, "b")
+    assert await _keys(sqlite_tables) == ["b"]
+
+
 async def test_tables_of_one_file_are_apart_and_close_apart(tmp_path: Path) -> None:
     first, second = (SqliteTables.open(tmp_path / "tables.db", name) for name in ("first", "second"))
     await asyncio.gather(_insert(first, "a"), _insert(second, "b"))
@@ -292,9 +312,11 @@ def test_a_table_name_that_azure_would_refuse_is_refused(tmp_path: Path, name: s
         SqliteTables.open(tmp_path / "tables.db", name)
 
 
-@pytest.mark.parametrize("operation", [Insert("\ud800", {}), Insert("k", {"s": "\udc00"})])
+@pytest.mark.parametrize(
+    "operation", [Insert("\ud800", {}), Insert("k", {"s": "\udc00"}), Merge("k", {"s": "\udc00"}, ANY)]
+)
 async def test_half_a_surrogate_pair_is_refused_without_harm_to_other_commits(
-    sqlite_tables: SqliteTables, operation: Insert
+    sqlite_tables: SqliteTables, operation: Insert | Merge
 ) -> None:
     refused, _ = await asyncio.gather(
         sqlite_tables.commit("p", [Upsert("first", {}), operation]), _insert(sqlite_tables, "a"), return_exceptions=True

@@ -11,6 +11,7 @@ import pytest
 
 from shared.tables.port import ANY, AlreadyExists, Damaged, Delete, Insert, Merge, Replace, Upsert, VersionConflict
 from shared.tables.sqlite import LARGE_BYTES, SqliteTables
+from shared.tables.sqlite_proof import place_sum
 
 SMALL, LARGE, LARGER = {"a": "x"}, {"a": "x" * LARGE_BYTES}, {"a": "ä" * 30_000, "b": True}
 EARLIER_SCHEMA = """CREATE TABLE scimlink (partition BLOB NOT NULL, key BLOB NOT NULL, etag TEXT NOT NULL,
@@ -112,6 +113,52 @@ async def test_a_large_row_that_is_lost_or_another_one_is_damage_and_not_a_miss(
     for select in (None, ["a"]):
         with pytest.raises(Damaged):
             await tables.query("p", select=select)
+    await tables.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM scimlink_large WHERE id = 1",
+        "UPDATE scimlink SET large = 2 WHERE large = 1",
+        "UPDATE scimlink SET large = 9 WHERE large = 1",
+        "UPDATE scimlink SET large = 'x' WHERE large = 1",
+    ],
+)
+async def test_a_large_row_that_is_lost_or_named_twice_is_found_at_the_start(
+    path: Path, connection: sqlite3.Connection, damage: str
+) -> None:
+    """A change of the row that names it would take another one away."""
+    tables = SqliteTables.open(path)
+    await tables.commit("p", [Insert("1", LARGE), Insert("2", LARGER), Insert("3", SMALL)])
+    await tables.close()
+    SqliteTables.check(path)
+    connection.executescript("DROP TRIGGER scimlink_changed; DROP TRIGGER scimlink_removed")
+    connection.execute(damage)
+    connection.commit()
+    with pytest.raises(Damaged, match="large rows are missing"):
+        SqliteTables.check(path)
+
+
+async def test_what_an_earlier_version_writes_over_a_large_row_is_read_and_takes_no_other_away(
+    path: Path, connection: sqlite3.Connection
+) -> None:
+    """It knows nothing of large rows: it leaves their ids as they are."""
+    tables = SqliteTables.open(path)
+    await tables.commit("p", [Insert("1", SMALL), Insert("2", LARGE)])
+    (small,) = connection.execute("SELECT columns FROM scimlink WHERE key = x'31'").fetchone()
+    await tables.commit("p", [Insert("3", LARGE)])
+    (proved,) = await tables.commit("q", [Insert("3", SMALL)])
+    etag = f"{proved[:-17]}{place_sum(b'p', b'3'):08x}{proved[-9:]}"
+    written = "UPDATE scimlink SET etag = ?, columns = ? WHERE partition = x'70' AND key = x'33'"
+    connection.execute(written, (etag, small))
+    connection.commit()
+    SqliteTables.check(path)
+    await tables.commit("p", [Insert("4", LARGER)])
+    assert [row.columns for row in (await tables.query("p")).rows] == [SMALL, LARGE, SMALL, LARGER]
+    await tables.commit("p", [Delete("3", ANY)])
+    assert [row.columns for row in (await tables.query("p")).rows] == [SMALL, LARGE, LARGER]
+    assert _kept(connection) == 2
     await tables.close()
 
 
