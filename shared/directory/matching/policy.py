@@ -405,7 +405,7 @@ class Policy:
 
 def _in_letters(name: str) -> str:
     """Return the form in which ids and names of identities are compared that must be written alike but for case."""
-    return read_object_id(name) or in_small_letters(name)
+    return read_object_id(name) or in_small_letters(name.strip())
 
 
 def read_asked(document: object) -> Policy:

@@ -13,14 +13,15 @@ each with a deterministic test that fails without it (tests/shared/directory/tes
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import random
 import sys
+from asyncio import sleep
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Generic, TypeVar
 
 from shared.directory.errors import AlreadyExists, Busy
@@ -47,8 +48,13 @@ from shared.tables.port import (
 
 ATTEMPTS = 8
 """Times that a write is tried while others are faster, before the client is asked to send it again."""
-GIVE_WAY_SECONDS = 0.05
-"""Seconds, at least, for which a writer waits whose key another has claimed and does not carry yet."""
+GIVE_WAY_SECONDS, MOST_GIVE_WAY_SECONDS = 0.05, 2.0
+"""Seconds, at least and at most, for which a writer waits whose key another has claimed and does not carry yet.
+
+By chance it is up to twice as long.
+"""
+GIVE_WAY_CALLS = 8
+"""Calls of the storage for which it waits in between: twice as many as a change takes from its claim to its commit."""
 ATTRIBUTES = {
     "userName": "userName",
     "displayName": "displayName",
@@ -57,8 +63,8 @@ ATTRIBUTES = {
 }
 """Kinds of claims, each with the attribute that a refusal names."""
 
-CARRIED = "carried"
-"""Column of the claim on an identity: its writer gave the account the identity as an externalId, and linked it not."""
+UNLINKED = "unlinked"
+"""Column of the claim on an identity whose account has it as an externalId, and is not linked to it."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -121,7 +127,7 @@ class Claims(Generic[R]):
         partition, claim = self._keys.claim(identity)
         pointer = Upsert(self._keys.pointer(key, account_id)[1], {"id": account_id})
         try:
-            await self._tables.commit_ahead(partition, [Insert(claim, _carried_by(account_id)), pointer])
+            await self._tables.commit_ahead(partition, [Insert(claim, _unlinked(account_id)), pointer])
         except port.AlreadyExists:
             await self.point(key, account_id)
             await self.claim_unless_linked(identity, account_id)
@@ -136,14 +142,14 @@ class Claims(Generic[R]):
         partition, row = self._keys.claim(key)
         for _ in range(ATTEMPTS):
             claim = await self._tables.get(partition, row)
-            if claim is None or claim.columns.get(CARRIED):
+            if claim is None or claim.columns.get(UNLINKED):
                 return
             holder_id = str(claim.columns["id"])
             try:
                 if holder_id != account_id:
                     if await self.settled_by(holder_id, lambda account: folded(key) in account.claims()):
                         raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
-                    await self._tables.commit_ahead(partition, [Replace(row, _carried_by(account_id), claim.etag)])
+                    await self._tables.commit_ahead(partition, [Replace(row, _unlinked(account_id), claim.etag)])
             except Conflict:
                 continue
             return
@@ -185,24 +191,32 @@ class Claims(Generic[R]):
         if claim is None:
             return Insert(row, {"id": account_id})
         holder_id = str(claim.columns["id"])
-        if holder_id != account_id and (await self._is_carried(claim, key) or await self.settled(holder_id, key)):
+        if holder_id != account_id and await self._is_taken(claim, key):
             raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
         return Replace(row, {"id": account_id}, claim.etag)
 
-    async def _is_carried(self, claim: Row, key: Key) -> bool:
-        """Tell whether the holder of a claim carries the key; if not, let a moment pass.
+    async def _is_taken(self, claim: Row, key: Key) -> bool:
+        """Tell whether the holder of a claim carries the key; if not, fence it off, a moment later.
 
-        Whoever claimed first may be about to commit: of several who fence each other off at once, none may be left.
-        Raises the port's Conflict where the claim changed meanwhile: then look again.
+        Raises the port's Conflict where another writer was faster: then look again.
         """
-        holder = await self._find_holder(str(claim.columns["id"]))
+        holder_id, began = str(claim.columns["id"]), monotonic()
+        holder = await self._find_holder(holder_id)
         if holder is not None and _carries(holder, key):
             return True
-        await asyncio.sleep(random.uniform(1, 2) * GIVE_WAY_SECONDS)  # noqa: S311 - no secret
+        await self._give_way(claim, monotonic() - began)
+        return await self.settled(holder_id, key)
+
+    async def _give_way(self, claim: Row, call: float) -> None:
+        """Wait for the holder of a claim, who may be about to commit, where a call takes so many seconds.
+
+        Of several who fence each other off at once, none may be left. Raises VersionConflict if the claim changed.
+        """
+        seconds = min(max(GIVE_WAY_SECONDS, GIVE_WAY_CALLS * call), MOST_GIVE_WAY_SECONDS)
+        await sleep(random.uniform(1, 2) * seconds)  # noqa: S311 - no secret
         again = await self._tables.get(claim.partition, claim.key)
         if again is None or again.etag != claim.etag:
             raise VersionConflict
-        return False
 
     async def settled(self, account_id: str, key: Key) -> bool:
         """Tell whether an account carries a key; if not, no write under way can give it the key any more.
@@ -271,9 +285,9 @@ class Claims(Generic[R]):
             log.warning("a stale key stays until it is swept: %s", type(error).__name__)
 
 
-def _carried_by(account_id: str) -> dict[str, Value | None]:
+def _unlinked(account_id: str) -> dict[str, Value | None]:
     """Return the columns of the claim on an identity for an account that is not linked to it."""
-    return {"id": account_id, CARRIED: True}
+    return {"id": account_id, UNLINKED: True}
 
 
 def _carries(resource: Resource, key: Key) -> bool:

@@ -64,6 +64,7 @@ ACTS: dict[str, Callable[[Directory, Account, Account], Awaitable[object]]] = {
 def nobody_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait for a writer that is held."""
     monkeypatch.setattr(claims, "GIVE_WAY_SECONDS", 0.0)
+    monkeypatch.setattr(claims, "MOST_GIVE_WAY_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("first", ACTS)

@@ -11,6 +11,7 @@ import pytest
 
 from infra.local.faults import Call, Fault, FaultyTables
 from shared.directory.directory import Directories, Directory
+from shared.directory.records import claims
 from shared.directory.records.model import Account, Status
 from shared.directory.records.resources import retry_stale
 from shared.tables.port import Tables
@@ -43,17 +44,14 @@ class Turns:
     Without one the worst: nobody commits while somebody can still hinder them, and then whoever waited the longest.
     """
 
-    def __init__(self, seed: int | None) -> None:
+    def __init__(self, seed: int | None = None) -> None:
         self._source = random.Random(seed) if seed is not None else None
-        self._waiting: dict[int, tuple[bool, asyncio.Event]] = {}
+        self._waiting: dict[int, tuple[float, asyncio.Event]] = {}
         self._number = self.under_way = 0
 
     async def take(self, call: Call) -> None:
         """Wait for the turn of a call."""
-        self._number += 1
-        turn = asyncio.Event()
-        self._waiting[self._number] = commits_account(call), turn
-        await turn.wait()
+        await self._wait(commits_account(call))
 
     async def give(self, work: asyncio.Future[list[object]]) -> None:
         """Give turns until the work is done."""
@@ -61,11 +59,40 @@ class Turns:
             for _ in range(20):  # turns of the event loop: enough for every writer to come to its next call
                 await asyncio.sleep(0)
             if self._waiting and not self.under_way:
-                number = self._source.choice(list(self._waiting)) if self._source else self._worst()
-                self._waiting.pop(number)[1].set()
+                self._waiting.pop(self._drawn())[1].set()
 
-    def _worst(self) -> int:
+    async def _wait(self, rank: float) -> None:
+        self._number += 1
+        turn = asyncio.Event()
+        self._waiting[self._number] = rank, turn
+        await turn.wait()
+
+    def _drawn(self) -> int:
+        if self._source:
+            return self._source.choice(list(self._waiting))
         return min(self._waiting, key=lambda number: (self._waiting[number][0], number))
+
+
+class Late(Turns):
+    """Lets each call through after a time, a tenth of a second on average, by a clock that nobody waits for."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+        self.now = 0.0
+
+    async def take(self, call: Call) -> None:
+        """Wait until a call comes through."""
+        await self.sleep(self._chance.expovariate(10))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait by this clock."""
+        await self._wait(self.now + seconds)
+
+    def _drawn(self) -> int:
+        number = super()._drawn()
+        self.now = self._waiting[number][0]
+        return number
 
 
 class InTurn(FaultyTables):
@@ -84,9 +111,9 @@ class InTurn(FaultyTables):
             self._turns.under_way -= 1
 
 
-async def outcomes(store: Tables, name: str, acts: list[Act], seed: int | None) -> list[object]:
+async def outcomes(store: Tables, name: str, acts: list[Act], turns: Turns) -> list[object]:
     """Run the acts at once, each in a process of its own; return what each ends with, None for success."""
-    first, turns = await small(store, name), Turns(seed)
+    first = await small(store, name)
     own = [await create(first, f"p{number}") for number in range(len(acts))]
     opened = [Directories(InTurn(store, turns)) for _ in acts]
 
@@ -101,6 +128,21 @@ async def outcomes(store: Tables, name: str, acts: list[Act], seed: int | None) 
 @pytest.mark.parametrize("kind", ACTS)
 async def test_of_three_who_want_the_same_one_gets_it(sqlite_tables: SqliteTables, kind: str) -> None:
     for number, seed in enumerate((None, *range(20))):
-        found = await outcomes(sqlite_tables, f"at{number}", [ACTS[kind]] * 3, seed)
+        found = await outcomes(sqlite_tables, f"at{number}", [ACTS[kind]] * 3, Turns(seed))
         assert None in found, (seed, found)
         await check_invariants(sqlite_tables, f"at{number}")
+
+
+@pytest.mark.parametrize("kind", ACTS)
+async def test_however_slow_the_storage_is_one_gets_it(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for seed in range(20):
+        chance = random.Random(seed)
+        turns = Late(chance)
+        monkeypatch.setattr(claims, "random", chance)
+        monkeypatch.setattr(claims, "sleep", turns.sleep)
+        monkeypatch.setattr(claims, "monotonic", lambda clock=turns: clock.now)
+        found = await outcomes(sqlite_tables, f"at{seed}", [ACTS[kind]] * 3, turns)
+        assert None in found, (seed, found)
+        await check_invariants(sqlite_tables, f"at{seed}")

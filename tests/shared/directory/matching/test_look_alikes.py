@@ -11,7 +11,7 @@ from shared.admin.account_changes import LinkRequest, linked
 from shared.directory.errors import Refused
 from shared.directory.matching.groups import refused_return
 from shared.directory.matching.identity import Identity
-from shared.directory.matching.policy import Policy
+from shared.directory.matching.policy import Policy, read_asked
 from shared.directory.records.model import Account, Group, Link, Status
 
 NOW = "2026-12-01T12:00:00.000Z"
@@ -41,6 +41,13 @@ def test_an_exclusion_lets_create_whom_it_names_and_nobody_who_looks_like_them(p
     kelvin = Identity(OBJECT_ID.replace("a", "b"), "\u212aim@contoso.com", None)
     assert policy.exclusion_of(kelvin) == "identity"
     assert not policy.may_create(kelvin)
+
+
+def test_white_space_around_an_entry_is_none_of_its_letters() -> None:
+    policy = read_asked({"excluded": [{"identity": " kim@contoso.com\n", "create": True}]})
+    assert policy.excludes("", "kim@contoso.com")
+    assert policy.lets_create("", "kim@contoso.com")
+    assert policy.to_json()["excluded"] == [{"identity": "kim@contoso.com", "create": True}]
 
 
 def test_whom_an_administrator_took_apart_no_look_alike_joins_again() -> None:
