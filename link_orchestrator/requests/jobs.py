@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from link_orchestrator.files.reading import READING
-from link_orchestrator.kinds import GROUP_IMPORT, IMPORT, KINDS, RUN, UNDO, VERIFICATION, Kind, Rows
+from link_orchestrator.kinds import (
+    GROUP_IMPORT,
+    GROUP_IMPORT_UNDO,
+    IMPORT,
+    IMPORT_UNDO,
+    KINDS,
+    RUN,
+    UNDO,
+    VERIFICATION,
+    Kind,
+    Rows,
+)
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.problem_report import BY_REASON, PROBLEM, count_by_reason
 from link_orchestrator.requests.explained import explained
@@ -53,7 +64,7 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
     """Return a job, with the progress of its orchestration."""
     job = await ensure_started(directory, await find_job(directory, request, kind), client)
     status = await client.get_status(job.id)
-    beside = await taken_back(directory, job.id) if kind is RUN else {}
+    beside = await _undos_of(directory, [kind], job.id)
     job = await as_it_stands(directory, job)
     return answer(job, request, 200, getattr(status, "custom_status", None), beside.get(job.id))
 
@@ -85,8 +96,21 @@ async def page_of_jobs(directory: Directory, request: Request, name: str, *kinds
     refuse_others(request, *PAGED)
     names = [kind.name for kind in kinds]
     jobs, cursor = await directory.jobs.page(names, read_cursor(request, name), read_count(request))
-    beside = await taken_back(directory, *(job.id for job in jobs)) if RUN in kinds else {}
+    beside = await _undos_of(directory, kinds, *(job.id for job in jobs))
     return page_answer(request, name, [listed(job) | beside.get(job.id, {}) for job in jobs], cursor)
+
+
+async def _undos_of(directory: Directory, kinds: Collection[Kind], *jobs: str) -> dict[str, dict[str, Any]]:
+    """Return what the API says of those jobs of some kinds that were taken back, by id."""
+    if RUN in kinds:
+        return await taken_back(directory, *jobs)
+    found = dict[str, dict[str, Any]]()
+    for kind in (IMPORT_UNDO, GROUP_IMPORT_UNDO):
+        for undo in reversed(await directory.jobs.entries(kind.name) if kind.about_import in kinds else ()):
+            if undo.options["import"] in jobs:
+                told = {"undo": undo.id, "phase": undo.state.value, "started": undo.started}
+                found[undo.options["import"]] = {"takenBack": told}
+    return found
 
 
 async def taken_back(directory: Directory, *runs: str) -> dict[str, dict[str, Any]]:

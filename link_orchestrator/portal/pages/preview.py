@@ -30,6 +30,10 @@ class Preview:
     cursor: str = ""
     at_first: bool = True
     importable: bool = False
+    imported: str = ""
+    """The id of the import that took its rows, "" for none."""
+    import_job: Document | None = None
+    """That import, None where there is none or its term is over."""
     chosen: Mapping[str, str] = field(default_factory=dict)
     """By header, the column that was chosen in a form that was refused."""
     charsets: Sequence[tuple[str, str]] = CHARSETS
@@ -81,6 +85,8 @@ async def show_preview(asked: Asked) -> Outcome:
     else:
         page = await api.get("groups/previews/{id}/problems", id=job_id, count=PROBLEMS, cursor=cursor)
         problems = page["problems"]
+    imported = str(job["options"].get("importedBy", ""))
+    path = path_of(imported, "import", "groupimport")
     return Shown(
         "preview.html",
         Preview(
@@ -90,7 +96,9 @@ async def show_preview(asked: Asked) -> Outcome:
             by_reason=page.get("byReason", ()),
             cursor=page.get("cursor", ""),
             at_first=not cursor,
-            importable=job["phase"] == "done" and _is_fresh(job) and "importedBy" not in job["options"],
+            importable=job["phase"] == "done" and _is_fresh(job) and not imported,
+            imported=imported,
+            import_job=await api.find(f"{path}/{{id}}", id=imported) if imported else None,
             chosen=dict(zip(asked.form.all("header"), asked.form.all("as"), strict=False)),
         ),
     )

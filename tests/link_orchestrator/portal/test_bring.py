@@ -64,6 +64,22 @@ async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
     assert "jane@contoso.com" in shown.text
 
 
+async def test_a_preview_says_that_it_was_imported_and_taken_back(door: Door) -> None:
+    path, _ = await followed(door, await send_file(door, FILE), "Import it?")
+    preview = path.partition("?")[0]
+    path, _ = await followed(door, await door.send(preview, {"do": "import"}), "Take it back")
+    said = await door.get(preview)
+    assert "The import began" in said.text
+    assert f"/portal/{path}" in said.html
+    assert "was to be created" in said.text
+    for gone in ("nothing is changed yet", "would be created", "Import it?", "taken back"):
+        assert gone not in said.text
+    assert "taken back" not in (await door.get("import")).text
+    await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+    assert "and was taken back" in (await door.get(preview)).text
+    assert "Done taken back" in (await door.get("import")).text
+
+
 async def test_the_page_of_an_import_looks_at_no_accounts(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read again every few seconds while the import goes on."""
 
