@@ -119,9 +119,9 @@ class Claims(Generic[R]):
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
 
     async def point_unclaimed(self, key: Key, account_id: str) -> None:
-        """Write the pointer from an externalId and the claim on its identity, in one transaction.
+        """Write the pointer from an externalId, and the claim on its identity if there is none, in one transaction.
 
-        If the identity is claimed, that takes further round trips: see claim_unless_linked().
+        If there is one, that takes further round trips. Raises AlreadyExists as refuse_linked() does.
         """
         identity = Key("identity", key.value)
         partition, claim = self._keys.claim(identity)
@@ -130,14 +130,14 @@ class Claims(Generic[R]):
             await self._tables.commit_ahead(partition, [Insert(claim, _unlinked(account_id)), pointer])
         except port.AlreadyExists:
             await self.point(key, account_id)
-            await self.claim_unless_linked(identity, account_id)
+            await self.refuse_linked(identity, account_id)
 
-    async def claim_unless_linked(self, key: Key, account_id: str) -> None:
-        """Take the claim on an identity for an account that is not linked to it and has its pointer by now.
+    async def refuse_linked(self, key: Key, account_id: str) -> None:
+        """Raise AlreadyExists if another account is linked to an identity, whose pointer leads to this one by now.
 
-        A claim of another such account stays: whoever links either writes it anew, looks for pointers then, and finds
-        this one. Were it taken, three who come at once could fence each other off until none is left.
-        Raises AlreadyExists if the holder is linked to the identity; a writer about to link it is fenced off.
+        A writer about to link it is fenced off, and the claim taken. That of an account which is not linked stays:
+        whoever links either of the two writes it anew, looks for pointers then, and finds this one. Were it taken, too,
+        three who come at once could fence each other off until none is left.
         """
         partition, row = self._keys.claim(key)
         for _ in range(ATTEMPTS):

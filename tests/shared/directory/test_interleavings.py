@@ -413,9 +413,9 @@ def one_look_for_the_holder(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_look_for_a_linked_account(patch: pytest.MonkeyPatch) -> None:
-    async def claim_unless_linked(self: Claims, key: Key, account_id: str) -> None: ...
+    async def refuse_linked(self: Claims, key: Key, account_id: str) -> None: ...
 
-    patch.setattr(Claims, "claim_unless_linked", claim_unless_linked)
+    patch.setattr(Claims, "refuse_linked", refuse_linked)
 
 
 def identity_left_unclaimed(patch: pytest.MonkeyPatch) -> None:
