@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from link_orchestrator.requests.jobs import shown
-from link_orchestrator.run import APPROVALS
+from link_orchestrator.run import APPROVALS, NOTED_ROW, reviews_of
 from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, is_group
 from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job
+from shared.directory.work.plan import PlanRow
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 
@@ -28,7 +30,8 @@ async def list_activity(directory: Directory, request: Request) -> Response:
     named = {one.id: one.shown() for one in (*accounts, *groups) if one}
     jobs = await directory.jobs.find_many(one for deed in deeds for one in (deed.about, deed.job) if one)
     people = await directory.activity.people(deed.by for deed in deeds)
-    rows = [_row(deed, deed.person or people.get(deed.by, ""), named, jobs) for deed in deeds]
+    decided = await _rows_decided(directory, deeds)
+    rows = [_row(deed, deed.person or people.get(deed.by, ""), named, jobs, decided) for deed in deeds]
     return page_answer(request, "activity", rows, cursor)
 
 
@@ -37,7 +40,19 @@ async def list_under_way(directory: Directory, request: Request) -> Response:
     return Response(200, dump({"jobs": [shown(job) for job in await directory.jobs.list_under_way()]}))
 
 
-def _row(deed: Deed, person: str, named: Mapping[str, Any], jobs: Mapping[str, Job]) -> dict[str, Any]:
+async def _rows_decided(directory: Directory, deeds: Iterable[Deed]) -> dict[str, PlanRow]:
+    """Return the rows that deeds decided alone, by their run and id, as far as their plans are kept."""
+    asked = defaultdict[str, list[str]](list)
+    for deed in deeds:
+        if NOTED_ROW in deed.more:
+            asked[deed.about].append(str(deed.more[NOTED_ROW]))
+    found = {run: await reviews_of(directory, run).find_rows(ids) for run, ids in asked.items()}
+    return {f"{run} {row.id}": row for run, rows in found.items() for row in rows if row}
+
+
+def _row(
+    deed: Deed, person: str, named: Mapping[str, Any], jobs: Mapping[str, Job], decided: Mapping[str, PlanRow]
+) -> dict[str, Any]:
     row: dict[str, Any] = {"operation": deed.did, "at": deed.at, "by": deed.by}
     if person:
         row["person"] = person
@@ -49,11 +64,23 @@ def _row(deed: Deed, person: str, named: Mapping[str, Any], jobs: Mapping[str, J
         row["job"] = _job(deed.about, jobs)
     if deed.job:
         row["began"] = _job(deed.job, jobs)
+    if counts := {name: count for name, count in deed.more.items() if name != NOTED_ROW}:
+        row["decided"] = counts
+    if row_id := deed.more.get(NOTED_ROW):
+        name = _name(decided.get(f"{deed.about} {row_id}"))
+        row["row"] = {"id": row_id, "name": name} if name else {"id": row_id}
     if deed.did == APPROVE and (job := jobs.get(deed.about)) and (approval := _approval(deed, job)):
         row["links"] = approval["links"]
         if approval["pilot"]:
             row["pilot"] = True
     return row
+
+
+def _name(row: PlanRow | None) -> str:
+    """Return whom a row is about, "" where the plan says that no longer."""
+    identity, account = (row.shown.get(one, {}) if row else {} for one in ("identity", "account"))
+    known = (identity.get("userPrincipalName"), identity.get("displayName"), account.get("userName"))
+    return next((str(one) for one in known if one), "")
 
 
 def _approval(deed: Deed, job: Job) -> Mapping[str, Any] | None:

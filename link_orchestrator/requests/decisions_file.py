@@ -9,7 +9,7 @@ the row that says the same of the same identity and account.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -126,7 +126,7 @@ async def decide_by_file(directory: Directory, request: Request, client: Orchest
             f"{ACTION}: no row of the file has one, so nothing was decided: write {', '.join(ACTIONS)} into that column"
         )
     ids = await _rows_of_names(directory, job, lines) if named_by is _NAMES else {one.row: one.row[0] for one in lines}
-    reviewed = unchanged = 0
+    reviewed, unchanged = Counter[str](), 0
     for one in lines:
         if one.row not in ids:
             not_taken.add(one.number, _UNNAMED)
@@ -135,20 +135,23 @@ async def decide_by_file(directory: Directory, request: Request, client: Orchest
     # What frees an account comes before what links it. Each of the two at once: what they are judged by, the rows and
     # identities of whole buckets, is then read once.
     for some in ([one for one in lines if one.action != LINK], [one for one in lines if one.action == LINK]):
-        with refused_behind(reviewed > 0):
+        with refused_behind(bool(reviewed)):
             done, same, told = await _decide(directory, job, {ids[one.row]: one for one in some}, request, decided)
         reviewed, unchanged = reviewed + done, unchanged + same
         for number, reason in told.items():
             not_taken.add(number, reason)
     job = await count_reviews(directory, job)
-    counts = {"reviewed": reviewed, "unchanged": unchanged}
-    return Response(200, dump(counts | not_taken.to_json() | {"run": shown(await as_it_stands(directory, job))}))
+    counts = {"reviewed": reviewed.total(), "unchanged": unchanged}
+    text = dump(counts | not_taken.to_json() | {"run": shown(await as_it_stands(directory, job))})
+    return Response(200, text, noted=reviewed)
 
 
 async def _decide(
     directory: Directory, job: Job, lines: Mapping[str, Line], request: Request, decided: Mapping[str, str]
-) -> tuple[int, int, dict[int, str]]:
-    """Review rows by the lines about them; return how many, how many were so before, and why not the others, by line.
+) -> tuple[Counter[str], int, dict[int, str]]:
+    """Review rows by the lines about them.
+
+    Returns how many, by action, how many were so before, and why not the others, by line.
 
     `decided` says which line of the file decides about a row, by the row's id.
     """

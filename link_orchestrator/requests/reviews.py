@@ -6,7 +6,7 @@ shared/directory/work/reviews.py stores the reviews; passes/apply.py carries the
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -22,6 +22,7 @@ from link_orchestrator.requests.jobs import as_it_stands, find_job, select_rows,
 from link_orchestrator.requests.selection import Selection, refuse_unsent
 from link_orchestrator.run import (
     INACTIVE,
+    NOTED_ROW,
     account_of,
     mapping_of,
     planned_version,
@@ -125,8 +126,10 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     done, _, refused = await record(directory, job, wishes, request, in_policy=asked.in_policy)
     job = await count_reviews(directory, job)
     shown_refused = [{"id": row_id, "reason": reason} for row_id, reason in refused.items()]
-    document = {"reviewed": done, "refused": shown_refused, **({"cursor": cursor} if cursor else {})}
-    return Response(200, dump(document | {"run": shown(await as_it_stands(directory, job))}))
+    document = {"reviewed": done.total(), "refused": shown_refused, **({"cursor": cursor} if cursor else {})}
+    text = dump(document | {"run": shown(await as_it_stands(directory, job))})
+    # A row is noted by its id: whose it is, the plan says for as long as it is kept.
+    return Response(200, text, noted={**done, **({NOTED_ROW: rows[0].id} if alone and done else {})})
 
 
 async def begin_reviewing(directory: Directory, request: Request, client: Orchestrations) -> Job:
@@ -144,14 +147,14 @@ async def record(
     in_policy: bool = False,
     skip_same: bool = False,
     decided: Mapping[str, str] | None = None,
-) -> tuple[int, int, dict[str, str]]:
+) -> tuple[Counter[str], int, dict[str, str]]:
     """Judge wishes, at most one a row, and store the reviews.
 
     `decided` says by ids of rows what else of the request decides about them, beside an account's wish that comes to
     the row of its identity.
 
-    Returns how many were stored, how many rows were reviewed so before and are left as they are, if such are to be
-    skipped, and why the others were refused, by the id of the row that the wish names.
+    Returns how many were stored, by action, how many rows were reviewed so before and are left as they are, if such
+    are to be skipped, and why the others were refused, by the id of the row that the wish names.
     """
     resolved = [(asked, _once(asked, wish, decided or {})) for asked, wish in await _resolve(directory, job, wishes)]
     before = len(resolved)
@@ -183,7 +186,7 @@ async def record(
             await reviews.record(decisions)
     finally:
         await _tell_provisioning(plan, reviews, rows)
-    return len(done), same, refused
+    return Counter(wish.action for _, wish in done), same, refused
 
 
 def _is_reviewed_so(wish: Wish) -> bool:

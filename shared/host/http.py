@@ -71,7 +71,7 @@ def noted(route: Route) -> Service:
             if is_refusal(error):
                 await directory.activity.withdraw(begun)
             raise
-        await directory.activity.close(begun, (response.location or "").rpartition("/")[2])
+        await directory.activity.close(begun, (response.location or "").rpartition("/")[2], response.noted)
         return response
 
     return serve

@@ -101,7 +101,7 @@ class Request:
 class Response:
     """What a service answers. `version` becomes the ETag; `text` is JSON, or "" for none, or what `mimetype` says.
 
-    `file` is there instead of it where the answer is no text.
+    `file` is there instead of it where the answer is no text. `noted` is for the activity, and is not sent.
     """
 
     status: int
@@ -111,6 +111,7 @@ class Response:
     mimetype: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     file: bytes = b""
+    noted: Mapping[str, str | int] = field(default_factory=dict)
 
 
 _ELEMENT = re.compile(r'(?:[^",]++|"[^"]*+"|")++')

@@ -9,6 +9,8 @@ from typing import Any, Final
 from link_orchestrator.portal.page import Asked, Outcome, Page, Shown
 from link_orchestrator.words import counted
 
+BY_FILE: Final = "linking_run_decide"
+"""The operation that decides on rows of a plan by a file."""
 COUNT: Final = 50
 """Deeds of a page."""
 WORDS: Final = {
@@ -47,6 +49,13 @@ WORDS: Final = {
     "linking_mapping_post": "checked the provisioning mapping",
 }
 """What each operation of the API did, in words."""
+DECIDED: Final = {
+    "link": "to be linked",
+    "exclude": "to stay out",
+    "acknowledge": "seen",
+    "leave": "left as planned",
+}
+"""What a review decided about rows, in words."""
 JOBS: Final = {
     "run": "A run",
     "undo": "Links are taken back",
@@ -85,6 +94,11 @@ class Activity:
         if "links" in deed:
             what = "a pilot of a run" if "pilot" in deed else "a run"
             return f"approved {what}: {counted(deed['links'], 'link')}"
+        if "row" in deed:
+            return f"decided on a row of a plan: {', '.join(DECIDED[action] for action in deed['decided'])}"
+        if "decided" in deed:
+            told = ", ".join(f"{count:,} {DECIDED[action]}" for action, count in deed["decided"].items())
+            return f"decided on rows of a plan{' by a file' if operation == BY_FILE else ''}: {told}"
         return WORDS.get(operation, operation.replace("_", " "))
 
     def job_title(self, job: Document) -> str:

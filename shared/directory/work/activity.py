@@ -14,7 +14,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -26,6 +26,9 @@ from shared.tables.port import Delete, Insert, Operation, Replace, Row, Tables, 
 
 DEED: Final = "d_"
 """Row key prefix of deeds: behind it a number that shrinks with time, so that the newest come first."""
+MORE: Final = "m_"
+"""Row key prefix of what else is known of a deed, behind it as behind DEED. A row of its own, since earlier versions of
+the app refuse a deed with a column that they do not know."""
 PERSON: Final = "p_"
 """Row key prefix of people's names, behind it a digest of what the history calls them."""
 _SIGNED_IN: Final = re.compile(r"(?:^|:)(entra:[0-9a-f-]{36})$")
@@ -41,7 +44,7 @@ class Deed:
     """What somebody did: the operation, to the resource or job `about`, by whom; and the `job` that it began.
 
     `by` is what the history calls them, `person` their name; `at` is when they began. What is not known is "". `open`
-    is whether nobody knows if it was done.
+    is whether nobody knows if it was done. `more` is what else its service noted of it: no name of anybody.
     """
 
     did: str
@@ -51,6 +54,7 @@ class Deed:
     job: str = ""
     at: str = ""
     open: bool = False
+    more: Mapping[str, Value | None] = field(default_factory=dict)
 
 
 class Begun(NamedTuple):
@@ -75,10 +79,16 @@ class Activity:
         (etag,) = await self._tables.commit_ahead(self._partition, [Insert(key, _columns(deed))])
         return Begun(deed, key, etag)
 
-    async def close(self, begun: Begun, job: str = "") -> None:
-        """Note that a deed was done, and the job that it began. Where storage does not take that, it stays open."""
+    async def close(self, begun: Begun, job: str = "", more: Mapping[str, str | int] | None = None) -> None:
+        """Note that a deed was done, the job that it began, and what `more` there is to know of it.
+
+        Where storage does not take that, it stays open.
+        """
         deed = replace(begun.deed, job=job, open=False)
-        await self._settle([Replace(begun.key, _columns(deed), begun.etag), *self._name_of(deed)])
+        operations = [Replace(begun.key, _columns(deed), begun.etag), *self._name_of(deed)]
+        if more:
+            operations.append(Insert(MORE + begun.key.removeprefix(DEED), {**more, "at": deed.at}))
+        await self._settle(operations)
 
     async def withdraw(self, begun: Begun) -> None:
         """Forget a deed that was refused. Where storage does not take that, it stays open."""
@@ -106,8 +116,17 @@ class Activity:
             raise InvalidCursor
         low = behind(DEED + cursor) if cursor else DEED
         rows = await read_range(self._tables, self._partition, low, prefix_end(DEED), top=count + 1)
-        more = rows[count - 1].key.removeprefix(DEED) if len(rows) > count else None
-        return [_read(row) for row in rows[:count]], more
+        after = rows[count - 1].key.removeprefix(DEED) if len(rows) > count else None
+        more = await self._more_of(rows[:count])
+        return [replace(_read(row), more=more.get(row.key, {})) for row in rows[:count]], after
+
+    async def _more_of(self, deeds: Sequence[Row]) -> dict[str, Mapping[str, Value | None]]:
+        """Return what else is known of deeds that follow each other, by the keys of their rows."""
+        if not deeds:
+            return {}
+        first, last = (MORE + row.key.removeprefix(DEED) for row in (deeds[0], deeds[-1]))
+        rows = await read_range(self._tables, self._partition, first, prefix_end(last))
+        return {DEED + row.key.removeprefix(MORE): _but_at(row.columns) for row in rows}
 
     async def people(self, bys: Iterable[str]) -> Mapping[str, str]:
         """Return the names of those people whom histories call so, as far as they are known."""
@@ -137,7 +156,11 @@ def _signed_in(by: str) -> str:
 
 
 def _columns(deed: Deed) -> dict[str, Value | None]:
-    return {name: value for name in Deed.__slots__ if (value := getattr(deed, name))}
+    return {name: value for name in Deed.__slots__ if name != "more" and (value := getattr(deed, name))}
+
+
+def _but_at(columns: Mapping[str, Value | None]) -> Mapping[str, Value | None]:
+    return {name: value for name, value in columns.items() if name != "at"}
 
 
 def _read(row: Row) -> Deed:

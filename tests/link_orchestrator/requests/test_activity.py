@@ -16,6 +16,7 @@ from link_orchestrator.run import reviews_of
 from shared.directory.directory import Directories
 from shared.directory.work.activity import Activity, Deed
 from shared.directory.work.reviews import TALLY
+from shared.tables.access import scan
 from shared.tables.port import Tables
 from tests.link_orchestrator.portal.door import EVA, OPERATOR, READER, SAME_SITE, Door, opened
 from tests.link_orchestrator.requests.test_runs import status_of
@@ -54,6 +55,46 @@ async def test_an_approval_of_a_pilot_is_told_from_that_of_the_rest(app: App) ->
     await app.apply(run, links=job["links"])
     rows = [row for row in await app.pages("directory/activity", "activity", 9) if "links" in row]
     assert [(row["links"], row.get("pilot", False)) for row in rows] == [(1, False), (1, True)]
+
+
+async def test_a_review_is_in_it_with_its_decision_and_a_single_row_by_its_id(app: App) -> None:
+    await app.bring(csv_file({"userName": "kim@contoso.com"}, {"userName": "lea@contoso.com"}))
+    run = await app.plan(graph(1, "kim@contoso.com"), graph(2, "lea@contoso.com"))
+    ids = {row["identity"]["userPrincipalName"]: row["id"] for row in await app.decisions(run)}
+    path, kim = f"linking/runs/{run['id']}/review", ids["kim@contoso.com"]
+    await app.call("POST", path, {"rows": [*ids.values()], "action": "exclude"})
+    await app.call("POST", path, {"rows": [kim], "action": "leave"})
+    one, both = (await app.pages("directory/activity", "activity", 9))[:2]
+    assert (one["decided"], one["row"]) == ({"leave": 1}, {"id": kim, "name": "kim@contoso.com"})
+    assert (both["decided"], "row" in both) == ({"exclude": 2}, False)
+    stored = [row async for row in scan(app.tables, (await Directories(app.tables).open("main")).keys.activity())]
+    assert any(kim in row.columns.values() for row in stored)
+    assert "kim@contoso" not in str(stored), "whose row it is stands in the plan, which has its term"
+
+
+async def test_a_decision_is_gone_with_its_deed_and_its_name_with_its_plan(app: App) -> None:
+    await app.bring(csv_file({"userName": "kim@contoso.com"}))
+    run = await app.plan(graph(1, "kim@contoso.com"))
+    (row,) = await app.decisions(run)
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "exclude"})
+    directory = await Directories(app.tables).open("main")
+    await directory.plan(run["id"]).remove(int(row["id"][:2], 16), [row["id"][2:]])
+    (told, *_) = await app.pages("directory/activity", "activity", 9)
+    assert (told["decided"], told["row"]) == ({"exclude": 1}, {"id": row["id"]})
+    await Activity(app.tables, directory.keys, lambda: "2099-01-01T00:00:00.000Z").sweep(90)
+    assert [one async for one in scan(app.tables, directory.keys.activity())] == []
+
+
+async def test_decisions_by_a_file_are_in_it_by_action(app: App) -> None:
+    names = [f"p{number}@contoso.com" for number in (1, 2, 3)]
+    await app.bring(csv_file(*({"userName": name} for name in names)))
+    run = await app.plan(*(graph(number, name) for number, name in enumerate(names, 1)))
+    actions = ("exclude", "exclude", "leave")
+    lines = [f"{run['id']},{row['id']},{action}" for row, action in zip(await app.decisions(run), actions, strict=True)]
+    sent = "\n".join(["run,row,action", *lines]).encode()
+    await app.call("POST", f"linking/runs/{run['id']}/decisions", sent, "text/csv")
+    told = (await app.pages("directory/activity", "activity", 9))[0]
+    assert (told["operation"], told["decided"]) == ("linking_run_decide", {"exclude": 2, "leave": 1})
 
 
 async def test_what_is_read_or_refused_is_not_in_it(app: App) -> None:
@@ -252,3 +293,15 @@ async def test_the_page_says_of_what_nobody_knows(tmp_path: Path) -> None:
         directory = await Directories(door.tables).open("main")
         await directory.activity.begin(Deed("policy_put", "ada"))
         assert "not known whether it was done" in (await door.get("activity")).text
+
+
+async def test_the_page_says_what_was_decided_and_on_whom(tmp_path: Path) -> None:
+    async with opened(tmp_path) as door:
+        directory = await Directories(door.tables).open("main")
+        begun = await directory.activity.begin(Deed("linking_run_review", "ada", about="run1"))
+        await directory.activity.close(begun, "", {"exclude": 1, "row": "00_1"})
+        begun = await directory.activity.begin(Deed("linking_run_decide", "ada", about="run1"))
+        await directory.activity.close(begun, "", {"link": 62, "exclude": 3})
+        page = (await door.get("activity")).text
+        assert "Decided on a row of a plan: to stay out" in page
+        assert "Decided on rows of a plan by a file: 62 to be linked, 3 to stay out" in page
