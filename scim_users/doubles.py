@@ -190,13 +190,14 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
     calls = [claims.pointed_many(keys, FIRST_READ + 1), *([_named(directory, emails)] if emails else [])]
     found = list(chain(*await together(*calls)))
     led = [(key, ids) for key, ids in zip([*keys, *emails], found, strict=True) if not _is_shared(key, ids, FIRST_READ)]
-    carried = await _carrying(directory, new, [(key, i) for key, ids in led for i in ids])
+    wanted = [key for key, _ in led]
+    carried = await _carrying(directory, new, wanted, chain(*(ids for _, ids in led)))
     shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_SHARED)}
     yield [(key, account) for key, account in carried if key not in shared]
     for key, ids in led:
         read, last = len(ids), ids[-1] if ids else ""
         while read > FIRST_READ and (more := await claims.pointed(key, READ_ON, last)):
-            yield await _carrying(directory, new, [(key, i) for i in more])
+            yield await _carrying(directory, new, [key], more)
             read, last = read + len(more), more[-1]
             if read > MOST_READ:
                 raise MayBeTheSame(_attribute(new, key), "", _TOO_MANY)
@@ -208,16 +209,16 @@ async def _named(directory: Directory, emails: Sequence[Key]) -> list[list[str]]
     return [[i] if i else [] for i in await directory.accounts.claims.claimed_many(names)]
 
 
-async def _carrying(directory: Directory, new: Account, led: Iterable[tuple[Key, str]]) -> Carriers:
-    """Return, of keys and the ids to which they lead, the accounts that carry them; the new one is none of them."""
+async def _carrying(directory: Directory, new: Account, keys: Iterable[Key], ids: Iterable[str]) -> Carriers:
+    """Return which keys the accounts of these ids carry, in order of the keys; the new one is none of them.
+
+    An account may have changed since a key led to it, and carry another one of them instead: a link that ends leaves
+    the object id in the evidence.
+    """
     # Its own pointers may be there by now: it is being announced.
-    others = [(key, i) for key, i in led if i != new.id]
-    accounts = await directory.accounts.find_many([i for _, i in others])
-    return [
-        (key, account)
-        for (key, _), account in zip(others, accounts, strict=True)
-        if account and key in account.found_by()
-    ]
+    others = dict.fromkeys(one for one in ids if one != new.id)
+    found = [(account, account.found_by()) for account in await directory.accounts.find_many([*others]) if account]
+    return [(key, account) for key in dict.fromkeys(keys) for account, known in found if key in known]
 
 
 def _is_shared(key: Key, carriers: Sequence[object], most: int) -> bool:

@@ -1,30 +1,33 @@
-"""A process that dies while a create adopts an account or gets one back: sent again it ends right, with one account."""
+"""A create that adopts an account or gets one back, and dies, or meets a deletion: in the end there is one account."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.local.faults import Crash, Fault, FaultyTables, script
+from infra.local.faults import Call, Crash, Fault, FaultyTables, script
 from scim_users import service
 from scim_users.authority import retire
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists
 from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Link, Status, digest_facts
+from shared.directory.records.resources import SURE
 from shared.directory.sweep import sweep
 from shared.directory.text import timestamp
 from shared.scim.endpoint import Request
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.invariants import check_invariants, stale_rows
-from tests.shared.directory.people import reopened, small
+from tests.shared.directory.people import nth, pause, reopened, small
 
 KIM = "8b3f1c9e-0001-4000-8000-00000000000a"
 NAME = "kim@contoso.com"
@@ -47,20 +50,33 @@ async def adopted(directory: Directory) -> Account:
     return await directory.accounts.create(new, by="import")
 
 
-async def returned(directory: Directory) -> Account:
-    """Put an account that a create gets back."""
+async def linked(directory: Directory) -> Account:
+    """Put an account that is linked to an identity."""
     account = await adopted(directory)
     link = Link(KIM, "userName", NOW, "run", NOW)
     stamped = account.with_external_id(KIM, status=Status.CLAIMED, link=link)
-    linked = await directory.accounts.replace(account, stamped, by="run")
-    return await directory.accounts.replace(linked, retire(linked), by="entra")
+    return await directory.accounts.replace(account, stamped, by="run")
+
+
+async def returned(directory: Directory) -> Account:
+    """Put an account that a create gets back."""
+    return await deleted(directory, await linked(directory))
+
+
+async def deleted(directory: Directory, account: Account) -> Account:
+    """Delete an account as SCIM deletes a linked one."""
+    return await directory.accounts.replace(account, retire(account), by="entra")
+
+
+async def post(directory: Directory, user: Mapping[str, Any]) -> str:
+    """Create a user, and return the id that is answered."""
+    request = Request("http://x/scim/v2", "entra", body=json.dumps(user).encode())
+    return str(json.loads((await service.create(directory, request)).text)["id"])
 
 
 async def create(tables: Tables) -> str:
     """Create as a new process does, and return the id that is answered."""
-    request = Request("http://x/scim/v2", "entra", body=json.dumps(CREATE).encode())
-    answer = json.loads((await service.create(await reopened(tables), request)).text)
-    return str(answer["id"])
+    return await post(await reopened(tables), CREATE)
 
 
 @pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
@@ -86,4 +102,30 @@ async def test_a_create_that_was_killed_anywhere_ends_right_when_it_is_sent_agai
         assert await stale_rows(tables) == 0
         await tables.close()
         if number > dying.requests:
+            return
+
+
+def looks_or_writes(call: Call) -> bool:
+    """Any call but the queries for what leads to accounts, which are one moment."""
+    return call.verb != "query"
+
+
+@pytest.mark.parametrize("made", [0, SURE], ids=["checked first", "checked beside"])
+async def test_a_create_while_the_account_of_its_identity_is_deleted_makes_no_second_one(
+    tmp_path: Path, made: int
+) -> None:
+    for number in itertools.count(1):
+        tables = SqliteTables.open(tmp_path / f"{number}.db")
+        directory = await small(tables, buckets=2)
+        account = await linked(directory)
+        slow = FaultyTables(tables)
+        creating = await reopened(slow)
+        for other in range(made):
+            await post(creating, {"userName": f"{other}@contoso.com"})
+        reached = pause(slow, nth(looks_or_writes, number), partial(deleted, directory, account))
+        with suppress(AlreadyExists):
+            assert await post(creating, {"userName": "new@contoso.com", "externalId": KIM}) == account.id, number
+        assert len(await check_invariants(tables)) == 1 + made, number
+        await tables.close()
+        if not reached:
             return

@@ -208,7 +208,7 @@ class Policy:
         known = domains.normalised(self.verified_domains) | self.subdomains_of
         object.__setattr__(self, "verified_domains", known)
         object.__setattr__(self, "excluded", frozenset(map(compared_id, self.excluded)))
-        object.__setattr__(self, "creatable", frozenset(map(_in_letters, self.creatable)))
+        object.__setattr__(self, "creatable", frozenset(_in_letters(one.strip()) for one in self.creatable))
         object.__setattr__(self, "set_aside", frozenset(map(fold, self.set_aside)))
         object.__setattr__(self, "_patterns", patterns_in(self.set_aside))
         strong = {one.rule for one in self.rules if one.trust is Trust.STRONG}
@@ -405,7 +405,7 @@ class Policy:
 
 def _in_letters(name: str) -> str:
     """Return the form in which ids and names of identities are compared that must be written alike but for case."""
-    return read_object_id(name) or in_small_letters(name.strip())
+    return read_object_id(name) or in_small_letters(name)
 
 
 def read_asked(document: object) -> Policy:

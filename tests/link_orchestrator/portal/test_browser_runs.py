@@ -183,6 +183,22 @@ async def test_the_table_of_decisions_can_be_understood_without_seeing_it(screen
         await expect(page.get_by_role(landmark)).to_have_count(1)  # type: ignore[arg-type]
 
 
+async def test_a_narrow_screen_says_what_the_box_ticks_and_cuts_nothing_off(screen: Screen, api: Api) -> None:
+    run, page = await plan_demo(api), screen.page
+    await screen.open(f"runs/{run['id']}/decisions")
+    label = page.get_by_text("Tick all on this page")
+    for width, shown in ((1280, False), (360, True)):
+        await page.set_viewport_size({"width": width, "height": 900})
+        box = await label.bounding_box()
+        assert box
+        assert (box["width"] > 100) == shown, "wide, the head of the column says it to readers of screens alone"
+        assert (await page.locator(".rowactions kbd").first.is_visible()) != shown
+        cut = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+        assert not await page.evaluate(cut)
+    await label.click()
+    assert await page.locator("input[name=rows]:checked").count() == await page.locator("input[name=rows]").count()
+
+
 async def test_what_is_printed_has_every_column_and_nothing_to_press(screen: Screen, api: Api) -> None:
     run, page = await plan_demo(api), screen.page
     for name, path in (("run", ""), ("decisions", "/decisions?decision=review")):

@@ -47,6 +47,7 @@ def test_white_space_around_an_entry_is_none_of_its_letters() -> None:
     policy = read_asked({"excluded": [{"identity": " kim@contoso.com\n", "create": True}]})
     assert policy.excludes("", "kim@contoso.com")
     assert policy.lets_create("", "kim@contoso.com")
+    assert not policy.lets_create("", "kim@contoso.com ")
     assert policy.to_json()["excluded"] == [{"identity": "kim@contoso.com", "create": True}]
 
 
