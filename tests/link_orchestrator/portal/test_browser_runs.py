@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
+from shared.directory.work.plan import Plan, PlanRow
 from tests.link_orchestrator.portal.browser import IN_A_BROWSER, SCREENS, Screen
 from tests.link_orchestrator.portal.runs import api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api
@@ -236,15 +239,25 @@ async def test_hostile_names_break_no_page(screen: Screen, api: Api) -> None:
         await screen.check(f"hostile-row-{place}")
 
 
-async def test_a_run_is_followed_through_a_lost_network(screen: Screen, api: Api) -> None:
+async def test_a_run_is_followed_through_a_lost_network(
+    screen: Screen, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await plan_demo(api)
     run: Any = (await api.call("GET", "linking/runs"))["runs"][0]
     await api.call("POST", f"linking/runs/{run['id']}/cancel")
     await api.wait(f"linking/runs/{run['id']}", "cancelled")
     asked = {"identities": run["options"]["identities"], "full": True}
+    seen, write = asyncio.Event(), Plan.write
+
+    async def held(plan: Plan, bucket: int, rows: Sequence[PlanRow]) -> None:
+        await seen.wait()
+        await write(plan, bucket, rows)
+
+    monkeypatch.setattr(Plan, "write", held)
     again = await api.call("POST", "linking/runs", asked)
     await screen.page.route("**/*fragment=progress", lambda route: route.abort())
     await screen.open(f"runs/{again['id']}")
     await screen.page.get_by_text("The server does not answer").wait_for()
     await screen.page.unroute("**/*fragment=progress")
+    seen.set()
     await screen.page.get_by_role("heading", name="Look at it, then approve it").wait_for()
