@@ -32,12 +32,11 @@ from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Keys
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.likeness import LIKELY_SCORE
 from shared.directory.matching.policy import Policy
 from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
 from shared.directory.work.jobs import Job, State
-from shared.directory.work.plan import PlanRow
+from shared.directory.work.plan import LIKELY_SCORE, PlanRow
 from shared.json_text import dump
 
 DISABLED, UNASSIGNED = "disabled", "unassigned"

@@ -21,7 +21,6 @@ from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.likeness import (
-    LIKELY_SCORE,
     MOST_SUGGESTIONS,
     Index,
     Likeness,
@@ -33,6 +32,7 @@ from shared.directory.matching.policy import Policy
 from shared.directory.records.model import Account, Status
 from shared.directory.work.findings import Finding
 from shared.directory.work.jobs import Job
+from shared.directory.work.plan import LIKELY_SCORE
 from shared.tables.access import in_parts
 from shared.turns import Turns
 

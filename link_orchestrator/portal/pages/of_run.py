@@ -336,7 +336,7 @@ def _example(example: Document) -> str:
         accounts, people = counted(example["accounts"], "account"), counted(example["identities"], "identity")
         return f"{example['value']} of {accounts} and {people}"
     if example.keys() >= {"file", "line", "reason"}:
-        return f"line {example['line']:,} of the {example['file']}: {example['reason']}"
+        return f"line {example['line']:,} of the {example['file']}: {example['reason'].removesuffix('.')}"
     if "excluded" in example:
         return str(example["excluded"])
     return ", ".join(f"{name} {value}" for name, value in example.items())

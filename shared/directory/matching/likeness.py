@@ -26,8 +26,6 @@ MOST_SCORE: Final = 95
 """The highest score, of 100: nothing that is only alike is certain."""
 LEAST_SCORE: Final = 70
 """The score from which on two are suggested to a person."""
-LIKELY_SCORE: Final = 90
-"""The score from which on a plan warns: the same words in names or addresses, and nobody else with that name."""
 NAMESAKES_SCORE: Final = 75
 """The highest score where several people or accounts have the name."""
 MOST_SUGGESTIONS: Final = 3

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from shared import turns
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end, same_letters
@@ -64,6 +64,11 @@ class PlanRow:
             "undone": self.undone,
         }
         return {"decision": self.decision, **self.shown, **{name: value for name, value in known.items() if value}}
+
+
+LIKELY_SCORE: Final = 90
+"""The score of a suggestion, of 100, from which on a plan warns: the same words in names or addresses, and nobody else
+with that name."""
 
 
 def keeps_name(changes: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -18,9 +18,8 @@ from typing import Any
 from shared.directory.errors import Busy, InvalidCursor, refused_behind
 from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.likeness import LIKELY_SCORE
 from shared.directory.work.buckets import read_place
-from shared.directory.work.plan import CURSOR, OPEN, Plan, PlanRow, columns_of, keeps_name, read_row
+from shared.directory.work.plan import CURSOR, LIKELY_SCORE, OPEN, Plan, PlanRow, columns_of, keeps_name, read_row
 from shared.json_text import dump, load
 from shared.tables.access import in_parts, scan, scan_pages, together, write
 from shared.tables.port import (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
+from shared.directory.work.plan import Plan, PlanRow
 from tests.link_orchestrator.portal.browser import IN_A_BROWSER, SCREENS, Screen
 from tests.link_orchestrator.portal.runs import api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api
@@ -180,6 +183,22 @@ async def test_the_table_of_decisions_can_be_understood_without_seeing_it(screen
         await expect(page.get_by_role(landmark)).to_have_count(1)  # type: ignore[arg-type]
 
 
+async def test_a_narrow_screen_says_what_the_box_ticks_and_cuts_nothing_off(screen: Screen, api: Api) -> None:
+    run, page = await plan_demo(api), screen.page
+    await screen.open(f"runs/{run['id']}/decisions")
+    label = page.get_by_text("Tick all on this page")
+    for width, shown in ((1280, False), (360, True)):
+        await page.set_viewport_size({"width": width, "height": 900})
+        box = await label.bounding_box()
+        assert box
+        assert (box["width"] > 100) == shown, "wide, the head of the column says it to readers of screens alone"
+        assert (await page.locator(".rowactions kbd").first.is_visible()) != shown
+        cut = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+        assert not await page.evaluate(cut)
+    await label.click()
+    assert await page.locator("input[name=rows]:checked").count() == await page.locator("input[name=rows]").count()
+
+
 async def test_what_is_printed_has_every_column_and_nothing_to_press(screen: Screen, api: Api) -> None:
     run, page = await plan_demo(api), screen.page
     for name, path in (("run", ""), ("decisions", "/decisions?decision=review")):
@@ -220,15 +239,25 @@ async def test_hostile_names_break_no_page(screen: Screen, api: Api) -> None:
         await screen.check(f"hostile-row-{place}")
 
 
-async def test_a_run_is_followed_through_a_lost_network(screen: Screen, api: Api) -> None:
+async def test_a_run_is_followed_through_a_lost_network(
+    screen: Screen, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await plan_demo(api)
     run: Any = (await api.call("GET", "linking/runs"))["runs"][0]
     await api.call("POST", f"linking/runs/{run['id']}/cancel")
     await api.wait(f"linking/runs/{run['id']}", "cancelled")
     asked = {"identities": run["options"]["identities"], "full": True}
+    seen, write = asyncio.Event(), Plan.write
+
+    async def held(plan: Plan, bucket: int, rows: Sequence[PlanRow]) -> None:
+        await seen.wait()
+        await write(plan, bucket, rows)
+
+    monkeypatch.setattr(Plan, "write", held)
     again = await api.call("POST", "linking/runs", asked)
     await screen.page.route("**/*fragment=progress", lambda route: route.abort())
     await screen.open(f"runs/{again['id']}")
     await screen.page.get_by_text("The server does not answer").wait_for()
     await screen.page.unroute("**/*fragment=progress")
+    seen.set()
     await screen.page.get_by_role("heading", name="Look at it, then approve it").wait_for()

@@ -40,7 +40,7 @@ async def test_a_plan_is_made_of_an_upload(door: Door) -> None:
         ({"from": "upload"}, "choose an upload"),
         ({"from": "upload", "identities": "identities0", "expiresHours": "soon"}, "Hours"),
         ({"from": "graph", "source.graph": "all"}, "SCIMLINK_GRAPH_TENANTS"),
-        ({"from": "graph", "source.graph": "groups", "source.graph.groups": "x"}, "match pattern"),
+        ({"from": "graph", "source.graph": "groups", "source.graph.groups": "x"}, "an object id of Entra is a GUID"),
         ({"from": "upload", "identities": "x", "whose": "own", "policy": "{"}, "it is no JSON"),
     ],
 )

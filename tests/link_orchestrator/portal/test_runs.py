@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from shared.directory.directory import Directories
 from shared.host.auth import Caller
 from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
-from tests.link_orchestrator.running import Api
+from tests.link_orchestrator.running import Api, csv_file, graph
 
 LOOK = "/undo?look=yes"
 """The page of an undo where it is looked at."""
@@ -63,6 +64,18 @@ async def approved(door: Door, api: Api, run: Any) -> Any:
     )
     assert (sent.status, sent.headers["Location"]) == (303, f"/portal/{here(run)}?said=approved"), sent.text
     return await api.wait(f"linking/runs/{run['id']}", "done")
+
+
+async def test_a_row_that_was_not_taken_is_told_in_one_sentence(api: Api, door: Door) -> None:
+    file = csv_file({"userName": "kim@contoso.com"}, {"userName": "l\x07ea@contoso.com"})
+    job = await api.call("POST", "accounts/import", file, "text/csv")
+    await api.wait(f"accounts/imports/{job['id']}", "done")
+    people = await api.call("POST", "linking/identities", json.dumps({"value": [graph(1, "kim@contoso.com")]}).encode())
+    run = await api.call("POST", "linking/runs", {"identities": people["id"]})
+    await api.wait(f"linking/runs/{run['id']}", "planned")
+    page = (await door.get(f"runs/{run['id']}")).text
+    assert "holds control characters" in page
+    assert ".." not in page
 
 
 async def test_without_a_run_the_list_says_how_to_begin(door: Door) -> None:
