@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from link_orchestrator.files.rows import MAX_FIELD_CHARS
-from shared.directory.text import MAX_NAME_CHARS, find_hidden, is_address
+from shared.directory.text import MAX_NAME_CHARS, find_unseen, is_address
 
 
 class Unusable(Exception):
@@ -112,8 +112,8 @@ def read_shown(header: str, value: object, *, most: int = MAX_NAME_CHARS, emoji:
     `emoji` says that signs may be made of several characters.
     """
     text = read_text(header, value, compared=True, most=most)
-    if text and (hidden := find_hidden(text, emoji=emoji)):
-        raise Unusable(header, f"has a character that is not shown, {hidden}", "Take it out.")
+    if text and (unseen := find_unseen(text, emoji=emoji)):
+        raise Unusable(header, f"has a character that is not shown, {unseen}", "Take it out.")
     return text
 
 

@@ -49,8 +49,8 @@ def unfit(text: str, *, emoji: bool = False) -> str:
         return f"has more than {MAX_NAME_CHARS:,} characters: shorten it"
     if _BREAK.search(text):
         return "has a line break or a tab: take it out"
-    hidden = find_hidden(text, emoji=emoji)
-    return f"has a character that is not shown, {hidden}: take it out" if hidden else ""
+    unseen = find_unseen(text, emoji=emoji)
+    return f"has a character that is not shown, {unseen}: take it out" if unseen else ""
 
 
 def unfit_to_show(text: str) -> str:
@@ -63,10 +63,13 @@ def is_address(text: str) -> bool:
     return len(text) <= MAX_ADDRESS_CHARS and _ADDRESS.fullmatch(text) is not None
 
 
-def find_unseen(text: str) -> str:
-    """Return the first character that breaks its line, is a control character or is not shown, like `U+000A`, or ""."""
+def find_unseen(text: str, *, emoji: bool = False) -> str:
+    """Return the first character that breaks its line, is a control character or is not shown, like `U+000A`, or "".
+
+    `emoji` as above.
+    """
     found = _CONTROL.search(text)
-    return f"U+{ord(found.group()):04X}" if found else find_hidden(text)
+    return f"U+{ord(found.group()):04X}" if found else find_hidden(text, emoji=emoji)
 
 
 _MARKS: Final = re.compile("[\u061c\u200e\u200f]")

@@ -77,6 +77,20 @@ async def test_an_edit_is_refused(app: App, hidden: str) -> None:
         assert (status, f"U+{ord(hidden):04X}" in detail) == (400, True)
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029"])
+async def test_a_separator_of_lines_makes_no_twin_either(app: App, separator: str) -> None:
+    twin = f"jane{separator}@contoso.com"
+    (problem,) = await app.problems(await app.bring(csv_file(JANE, {"userName": twin})))
+    assert problem["line"] == 3
+    await refused(app.call("POST", "scim/v2/Users", {"schemas": [USER], "userName": twin}), "userName", separator)
+    await refused(
+        app.call("POST", "scim/v2/Groups", {"schemas": [GROUP], "displayName": twin}), "displayName", separator
+    )
+    path = f"accounts/{(await app.account('jane@contoso.com'))['id']}"
+    await refused(app.call("PATCH", path, {"document": {"userName": twin}}), "userName", separator)
+    await refused(app.call("PATCH", path, {"document": {"displayName": twin}}), "displayName", separator)
+
+
 async def test_what_is_stored_stays_readable_and_can_be_corrected(app: App) -> None:
     directory = await Directories(app.tables).open("main")
     document = {"userName": "ann\u200b@contoso.com", "externalId": "ann\u200b"}
