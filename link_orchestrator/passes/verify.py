@@ -67,6 +67,7 @@ async def look(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
                 reported = await _links(directory, run, rows)
                 await report.write(bucket, reported)
                 counts.update(row.decision for row in reported)
+                counts.update(_expected(rows, reported))
             for decision in MATCHED:
                 async for rows in _watched(directory, job, plan.decided(bucket, decision.value)):
                     for item, identity in _matched(rows):
@@ -169,6 +170,14 @@ async def _links(directory: Directory, run: Job, rows: Sequence[PlanRow]) -> lis
         elif row.outcome == "linked":
             reported.append(PlanRow(UNLINKED, str(row.shown["account"]["id"]), shown))
     return reported
+
+
+def _expected(rows: Sequence[PlanRow], reported: Sequence[PlanRow]) -> Iterator[str]:
+    """Yield, for each link that is not confirmed, the count of what the plan expected provisioning to do."""
+    waiting = {row.shown["row"] for row in reported if row.decision == UNCONFIRMED}
+    for row in rows:
+        if row.id in waiting and "predicted" in row.shown:
+            yield f"predicted.{row.shown['predicted']['outcome']}"
 
 
 def _matched(rows: Sequence[PlanRow]) -> Iterator[tuple[list[Any], Mapping[str, Any]]]:

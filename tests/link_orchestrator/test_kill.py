@@ -182,7 +182,7 @@ async def undisturbed(folder: Path) -> list[Step]:
     assert await Engine(call).play(link_accounts, start_of(directory, run)) == "done"
     await approved(directory, run)
     for kind, orchestrator, found in (
-        ("verification", verify_links, {"unconfirmed": 2, "confirmed": 1, "created": 1}),
+        ("verification", verify_links, {"unconfirmed": 2, "predicted.matched": 2, "confirmed": 1, "created": 1}),
         ("undo", undo_links, {"undone": 3}),
     ):
         if kind == "verification":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -87,6 +88,9 @@ async def test_each_link_is_told_with_why_the_plan_made_it_and_what_to_do_next(a
     run = await app.apply(run, links=4, acknowledged=[one["code"] for one in run["warnings"]])
     job = await verify(app, run)
     told = {row["identity"]["objectId"]: row for row in await rows(app, job, "unconfirmed")}
+    expected = Counter(row["predicted"]["outcome"] for row in told.values())
+    assert job["predicted"] == expected
+    assert expected["skipped"] == 1
     planned = {row["id"]: row for row in await app.decisions(run)}
     for row in told.values():
         assert (row["reason"], row.get("evidence")) == (

@@ -571,6 +571,38 @@ async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, 
     assert "The rest of the plan still waits" in (await door.get(here(run, "/undo"))).text
 
 
+async def test_a_verification_says_of_how_many_the_plan_expected_that_they_wait(api: Api, door: Door) -> None:
+    names = ("kim@contoso.com", "lea@contoso.com")
+    job = await api.call("POST", "accounts/import", csv_file(*({"userName": name} for name in names)), "text/csv")
+    await api.wait(f"accounts/imports/{job['id']}", "done")
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    people = [graph(number, name, accountEnabled=number == 0) for number, name in enumerate(names)]
+    uploaded = await api.call("POST", "linking/identities", json.dumps({"value": people}).encode())
+    run = await api.call("POST", "linking/runs", {"identities": uploaded["id"]})
+    await api.wait(f"linking/runs/{run['id']}", "planned")
+    rows = [row["id"] for row in await api.decisions(run, "review")]
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": rows, "action": "link"})
+    await approved(door, api, await api.call("GET", f"linking/runs/{run['id']}"))
+    await door.send(here(run, "/verify"), {"do": "verify"})
+    found = (await api.call("GET", f"linking/runs/{run['id']}/verification"))["id"]
+    await api.wait(f"linking/verifications/{found}", "done")
+    page = (await door.get(here(run, "/verify"))).text
+    assert "1 of these 2 the plan expected to wait" in page
+
+
+async def test_a_plan_in_which_other_attributes_change_than_sign_in_names_is_approved(api: Api, door: Door) -> None:
+    job = await api.call("POST", "accounts/import", csv_file({"userName": "kim@contoso.com"}), "text/csv")
+    await api.wait(f"accounts/imports/{job['id']}", "done")
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    people = json.dumps({"value": [graph(1, "kim@contoso.com", department="Sales", displayName="Kim")]}).encode()
+    uploaded = await api.call("POST", "linking/identities", people)
+    run = await api.call("POST", "linking/runs", {"identities": uploaded["id"]})
+    run = await api.wait(f"linking/runs/{run['id']}", "planned")
+    assert "userName" not in run["impact"]
+    assert "No sign-in name changes by that" in (await door.get(here(run, "/approve"))).text
+    assert "of nobody in the plan" in (await door.get(here(run, "/pilot"))).text
+
+
 async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Api, run: Any) -> None:
     await approved(door, api, run)
     assert "Start provisioning" in (await door.get(here(run, "/verify"))).text
@@ -580,6 +612,7 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     page = await door.get(here(run, "/verify"))
     assert f"Not yet confirmed {found['counts']['unconfirmed']}" in page.text
     assert "Provision on demand" in page.text
+    assert "the plan expected to wait" not in page.text
     rows = await api.call("GET", f"linking/verifications/{found['id']}/rows", found="unconfirmed", count="50")
     for row in rows["rows"]:
         assert row["reason"] in page.text
