@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -22,6 +23,7 @@ from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories
 from shared.host.auth import Caller
 from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
+from tests.link_orchestrator.portal.people import bring
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api, csv_file, graph
 
@@ -421,16 +423,44 @@ async def test_a_person_is_found_among_the_decisions(door: Door, api: Api, run: 
 async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Api, run: Any) -> None:
     (row,) = await api.decisions(run, "ambiguous")
     path = here(run, f"/rows/{row['id']}")
-    refused = await door.send(path, {"do": "name", "account": "nobody <b>"})
+    refused = await door.send(path, {"do": "look", "account": "nobody <b>"})
     assert refused.status == 400
-    assert "no account has that id, userName or applicationId" in refused.text
+    assert "no account has that sign-in name, key in the application, or id" in refused.text
     assert 'value="nobody &lt;b&gt;"' in refused.html
-    assert (await door.send(path, {"do": "name", "account": ""})).status == 400
-    sent = await door.send(path, {"do": "name", "account": row["candidates"][0]["userName"]})
-    assert sent.status == 303
+    assert (await door.send(path, {"do": "look", "account": ""})).status == 400
+    account = row["candidates"][0]
+    to = await door.send(path, {"do": "look", "account": account["userName"].upper()})
+    pair = f"{path}/counterpart?account={account['id']}"
+    assert (to.status, to.headers["Location"]) == (303, f"/portal/{pair}")
+    assert "It is to be linked" not in (await door.get(path)).text, "nothing is decided before the two were shown"
+    page = await door.get(pair)
+    assert "Are they the same person?" in page.text
+    assert "Nothing of the two is alike" not in page.text
+    assert (await door.send(pair, {"do": "name", "account": account["id"]})).status == 303
     assert "It is to be linked" in (await door.get(path)).text
     assert (await door.send(path, {"do": "review", "one": "leave"})).status == 303
     assert "It is to be linked" not in (await door.get(path)).text
+
+
+async def test_a_counterpart_that_shares_nothing_is_said_to_be_a_stranger(door: Door, api: Api, run: Any) -> None:
+    (row,) = await api.decisions(run, "ambiguous")
+    stranger = (await bring(door, "zzyx.qwv"))["zzyx.qwv"]
+    page = await door.get(here(run, f"/rows/{row['id']}/counterpart?account={stranger}"))
+    assert "Nothing of the two is alike They share no name, no address and no number." in page.text
+    gone = await door.send(here(run, f"/rows/{row['id']}"), {"do": "look", "account": f"{stranger}0"})
+    assert gone.status == 400
+
+
+async def test_a_counterpart_of_an_account_is_a_person_who_was_read(door: Door, api: Api, run: Any) -> None:
+    (row,), (person,) = (await api.decisions(run, "noIdentity"))[:1], (await api.decisions(run, "noAccount"))[:1]
+    path, object_id = here(run, f"/rows/{row['id']}"), person["identity"]["objectId"]
+    for typed, said in (("", "type the person's object id"), ("x", "GUID"), (str(UUID(int=9)), "nobody of this")):
+        refused = await door.send(path, {"do": "look", "identity": typed})
+        assert (refused.status, said in refused.text) == (400, True)
+    to = await door.send(path, {"do": "look", "identity": object_id})
+    pair = to.headers["Location"].removeprefix("/portal/")
+    assert person["identity"]["userPrincipalName"] in (await door.get(pair)).text
+    assert (await door.send(pair, {"do": "name", "identity": object_id})).status == 303
 
 
 async def test_a_file_of_decisions_is_taken_and_what_was_not_is_said_by_its_line(
