@@ -37,6 +37,7 @@ def directory(*jobs: Mapping[str, Any], accounts: int = 10, **more: Any) -> dict
 UNUSED = {"tenantUrl": None, "lastRequest": None, "lastWrite": None, "credentials": []}
 NONE = {"refusals": []}
 DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
+UNDONE = job("undo", about="run0", started="2026-11-30T13:00:00Z")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,9 @@ DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
         (directory(DONE, job("undo", "failed", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", "cancelled", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", about="run1", counts={"refused": 1})), POLICY, "Plan", "runs/run1/undo"),
+        (directory(DONE, UNDONE), POLICY, "Plan", "plan"),
+        (directory(DONE | {"approved": "2026-11-30T14:00:00Z"}, UNDONE), POLICY, "Provision", "runs/run1/verify"),
+        (directory(DONE | {"counts": {}}), POLICY, "Plan", "plan"),
         (directory(DONE, job("verification", "cancelled", "run1")), POLICY, "Verify", "runs/run1/verify"),
         (directory(job("run", counts={})), POLICY, "", "plan"),
     ],
