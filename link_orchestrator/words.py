@@ -116,11 +116,26 @@ NOT_WHOLLY: Final = ("refused", "undonePartly", "undoneInactive")
 """Counts of an undo that did not give everybody back what they were."""
 
 
+def limits_of(policy: Mapping[str, Any]) -> str:
+    """Return up to what runs approve themselves under a policy, as the API shows it, in words; "" where none does."""
+    limit = policy.get("autoApprove")
+    if not limit or not limit.get("on", True):
+        return ""
+    return f"{counted(limit['number'], 'link')} and {limit['share'] * 100:g} % of the accounts"
+
+
 class Told(NamedTuple):
     """What is to be known first: a title, and what it means and how to go on."""
 
     title: str
     text: str
+
+
+def linked_since_undo(latest: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Tell whether the latest run linked somebody, and no undo began since: until then provisioning stays stopped."""
+    run, undo = latest.get("run", {}), latest.get("undo", {})
+    linked = any(run.get("counts", {}).get(name) for name in ("linked", "groupsLinked"))
+    return linked and str(run.get("approved", "")) > str(undo.get("started", ""))
 
 
 def _taken(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> int:

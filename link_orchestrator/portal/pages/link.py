@@ -8,6 +8,7 @@ from typing import Final
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.account import Account, Document, find_known, read, send
+from link_orchestrator.portal.pages.counterpart import find_holders
 from link_orchestrator.portal.pages.row import compare
 from shared.scim.errors import InvalidValue
 
@@ -19,6 +20,8 @@ class Pair:
     account: Account
     identity: str
     known: Document | None
+    holders: Sequence[Document] = ()
+    """Other accounts that have the identity."""
 
     @property
     def sides(self) -> Sequence[tuple[str, str, str]]:
@@ -37,7 +40,9 @@ async def show(asked: Asked) -> Outcome:
         return Shown("account.html", view)
     if view.deleted or not identity:
         return SeeOther(f"accounts/{view.account['id']}")
-    return Shown("link.html", Pair(view, identity, await find_known(asked, identity)))
+    known = await find_known(asked, identity)
+    holders = await find_holders(asked, known["identity"]["id"] if known else identity, view.account["id"])
+    return Shown("link.html", Pair(view, identity, known, holders))
 
 
 async def link(asked: Asked) -> Outcome:

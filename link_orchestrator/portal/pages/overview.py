@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.accounts import STATES
-from link_orchestrator.portal.pages.of_run import DECIDABLE
+from link_orchestrator.portal.pages.of_run import DECIDABLE, STAYS_STOPPED
 from shared.scim.errors import InvalidValue
 
 REFUSALS: Final = 20
@@ -181,6 +181,12 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
             text = "Nothing changed since the runs before. When people come or leave, make another plan."
             return Next("", "There was nothing to do", text, "Make another plan", "plan")
         case "done":
+            if not words.linked_since_undo(latest):
+                text = (
+                    f"{STAYS_STOPPED if undo else 'The last plan linked nobody, so there is nothing to verify.'} "
+                    "To decide what was left to a person, make a plan of everybody."
+                )
+                return Next("Plan", "Nobody was linked", text, "Make a plan", "plan")
             return _after_linking(run, latest.get("verification"), here)
         case _:
             text = f"The last run is {run['phase']}. What it linked stays linked, and can be taken back on its page."

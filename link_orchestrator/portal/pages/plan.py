@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.words import counted
+from link_orchestrator.words import counted, limits_of
 from shared.scim.errors import InvalidValue
 
 Document = Mapping[str, Any]
@@ -54,12 +54,19 @@ class Plan:
     """Where the identities come from, as chosen: upload or graph."""
     identities: str
     entra_groups: str
+    full: bool = False
+    """Whether everybody is to be decided on, unless the box is cleared."""
     scopes: Sequence[tuple[str, str, str]] = SCOPES
 
     @property
     def policy_text(self) -> str:
         """The directory's policy, to make another one of for this plan alone."""
         return json.dumps(self.policy, indent=2, ensure_ascii=False)
+
+    @property
+    def limits(self) -> str:
+        """Up to what plans approve themselves by the directory's policy, in words; "" where none does."""
+        return limits_of(self.policy)
 
     @property
     def may_start(self) -> bool:
@@ -94,6 +101,7 @@ async def show(asked: Asked) -> Outcome:
             source=form["from"] or ("graph" if graph["ready"] and not query.get("identities") else "upload"),
             identities=form["identities"] or query.get("identities", uploads[0]["id"] if uploads else ""),
             entra_groups=form["groups"] if "groups" in form else query.get("groups", ""),
+            full=bool(query.get("full")),
         ),
     )
 
@@ -128,6 +136,9 @@ def find_checks(
         if policy["verifiedDomains"]
         else Check("ask", "No verified domains are set: no address proves anything then.", "policy", "Set them")
     )
+    if limits := limits_of(policy):
+        text = f"Plans approve themselves up to {limits}: accounts are then linked before anybody looks."
+        found.append(Check("ask", text, "policy", "Switch that off to look first"))
     if not uploads and not graph["ready"]:
         text = "Nobody is known of Entra yet: upload Entra's users, or set up Microsoft Graph."
         found.append(Check("stop", text, "import?what=identities", "Upload them"))

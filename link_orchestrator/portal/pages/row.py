@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.account import KNOWN
 from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
@@ -104,22 +105,23 @@ async def show_row(asked: Asked) -> Outcome:
     by_id = {one["id"]: one for one in found["identities"]}
     identity = by_id.pop(row.document.get("identity", {}).get("objectId", ""), {})
     is_person = "identity" in row.document or "account" in row.document
-    account = await _find_account(asked, row.account.get("id", "") if is_person else "")
+    account = await find_account(asked, row.account.get("id", "") if is_person else "")
     others = {}
     candidates = {one["id"] for one in row.document.get("candidates", ())}
     for one in [one for one in row.document.get("others", ()) if one not in {*by_id, *candidates}][:MOST_ACCOUNTS]:
-        if other := await _find_account(asked, one):
+        if other := await find_account(asked, one):
             others[one] = other
     among = conditions(asked) or {"decision": row.decision}
     page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, behind=row.id, count="1", **among)
     following = page["decisions"][0]["id"] if page["decisions"] else ""
     rivals = [one for one in by_id.values() if one["id"] in row.document.get("others", ())]
     named = [one["id"] for one in row.document.get("candidates", ())][:MOST_ABREAST]
-    matching = [one for one in [await _find_account(asked, one) for one in named] if one]
+    matching = [one for one in [await find_account(asked, one) for one in named] if one]
     return Shown("row.html", OneRow(run, row, identity, account or {}, others, rivals, wanted, following, matching))
 
 
-async def _find_account(asked: Asked, account: str) -> Document | None:
+async def find_account(asked: Asked, account: str) -> Document | None:
+    """Return an account as it is now, None for one that is not there any more."""
     found: Document | None = await asked.api.find("accounts/{id}", id=account, count=CHANGES) if account else None
     return found if found and "document" in found else None
 
@@ -132,12 +134,44 @@ async def decide_row(asked: Asked) -> Outcome:
     return await _decided(asked, body)
 
 
+async def look(asked: Asked) -> Outcome:
+    """Lead to the page that shows the row beside the counterpart that the person names, before anything is decided."""
+    value = asked.form["identity"].strip()
+    if "account" in asked.form:
+        query = {"account": await _account_named(asked, asked.form["account"].strip())}
+    elif not value:
+        raise InvalidValue("identity: type the person's object id in Entra")
+    elif await asked.api.find(KNOWN, id=value) is None:  # it refuses what is no object id
+        raise InvalidValue("identity: nobody of this object id is in what was read and is kept; nothing was decided")
+    else:
+        query = {"identity": value}
+    path = f"runs/{asked.path['id']}/rows/{asked.path['row']}/counterpart"
+    return SeeOther(path, query=query | looked_for(asked))
+
+
+async def _account_named(asked: Asked, name: str) -> str:
+    """Return the id of the account that has a name: its id, its userName or its applicationId."""
+    if not name:
+        raise InvalidValue(NO_ACCOUNT)
+    if await find_account(asked, name):
+        return name
+    pages = [await asked.api.get("accounts", **{kind: name}) for kind in ("userName", "applicationId")]
+    ids = [*dict.fromkeys(one["id"] for page in pages for one in page["accounts"])]
+    if not ids:
+        raise InvalidValue("account: no account has that sign-in name, key in the application, or id")
+    if len(ids) > 1:
+        raise InvalidValue(
+            "account: that is the sign-in name of one account and the key of another: type the id of the one"
+        )
+    return str(ids[0])
+
+
 async def name_counterpart(asked: Asked) -> Outcome:
-    """Link the row with an account, or an identity, that the person names."""
+    """Link the row with an account, or an identity, which a page showed beside it."""
     body: dict[str, Any] = {"rows": [asked.path["row"]], "action": "link"}
     named = {name: value for name in ("account", "identity") if (value := asked.form[name].strip())}
     if not named:
-        raise InvalidValue(NO_ACCOUNT if "account" in asked.form else "identity: type the person's object id in Entra")
+        raise InvalidValue(NO_ACCOUNT)
     return await _decided(asked, body | named)
 
 
@@ -200,7 +234,7 @@ PAGES: Final = (
     Page(
         "runs/{id}/rows/{row}",
         show_row,
-        {"review": decide_row, "name": name_counterpart, "nothing": show_row},
+        {"review": decide_row, "look": look, "name": name_counterpart, "nothing": show_row},
         under="runs",
         notices=DONE,
     ),

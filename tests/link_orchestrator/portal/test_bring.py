@@ -71,7 +71,7 @@ async def test_a_preview_says_that_it_was_imported_and_taken_back(door: Door) ->
     said = await door.get(preview)
     assert "The import began" in said.text
     assert f"/portal/{path}" in said.html
-    assert "was to be created" in said.text
+    assert "were to be created" in said.text
     for gone in ("nothing is changed yet", "would be created", "Import it?", "taken back"):
         assert gone not in said.text
     assert "taken back" not in (await door.get("import")).text

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from link_orchestrator import words
 from link_orchestrator.portal.frame import Around
 from link_orchestrator.portal.pages.of_job import OfJob
 from link_orchestrator.portal.pages.of_run import Run
@@ -16,7 +17,6 @@ from link_orchestrator.portal.pages.overview import Overview, find_next
 from link_orchestrator.portal.pages.run import OneRun
 from link_orchestrator.portal.rendering import render
 from link_orchestrator.requests.pages.run import summary
-from link_orchestrator.words import UNDONE
 from shared.host.auth import Caller
 from tests.link_orchestrator.portal.door import SETTINGS, Door, opened
 from tests.link_orchestrator.running import csv_file, graph
@@ -42,6 +42,7 @@ def directory(*jobs: Mapping[str, Any], accounts: int = 10, **more: Any) -> dict
 UNUSED = {"tenantUrl": None, "lastRequest": None, "lastWrite": None, "credentials": []}
 NONE = {"refusals": []}
 DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
+UNDONE = job("undo", about="run0", started="2026-11-30T13:00:00Z")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,9 @@ DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
         (directory(DONE, job("undo", "failed", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", "cancelled", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", about="run1", counts={"refused": 1})), POLICY, "Plan", "runs/run1/undo"),
+        (directory(DONE, UNDONE), POLICY, "Plan", "plan"),
+        (directory(DONE | {"approved": "2026-11-30T14:00:00Z"}, UNDONE), POLICY, "Provision", "runs/run1/verify"),
+        (directory(DONE | {"counts": {}}), POLICY, "Plan", "plan"),
         (directory(DONE, job("verification", "cancelled", "run1")), POLICY, "Verify", "runs/run1/verify"),
         (directory(job("run", counts={})), POLICY, "", "plan"),
     ],
@@ -114,7 +118,7 @@ def test_every_page_says_the_same_of_an_undo_after_a_stopped_run(
     shown = Run(run)
     views: dict[str, Any] = {
         "run.html": OneRun(shown, {"undos": [undo], "policy": [], "files": []}, None),
-        "undo.html": OfJob(shown, undo, UNDONE),
+        "undo.html": OfJob(shown, undo, words.UNDONE),
     }
     pages = {name: render(name, {"page": EVA, "view": view}) for name, view in views.items()}
     report = summary(run, undos=[undo])

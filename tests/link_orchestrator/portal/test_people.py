@@ -165,6 +165,17 @@ async def test_a_refused_link_is_said_and_nothing_typed_is_lost(door: Door) -> N
     assert "has this identity: release or delete that one" in told
 
 
+async def test_the_question_of_a_link_names_the_account_that_the_person_has_already(door: Door) -> None:
+    ids = await everybody(door)
+    page = await door.get(f"accounts/{ids['ada@contoso.com']}/link?identity={object_id(1)}")
+    (holder,) = (await ask(door, "GET", "accounts", externalId=object_id(1)))["accounts"]
+    assert "This person has an account already" in page.text
+    assert f'<a href="/portal/accounts/{holder["id"]}">' in page.html
+    assert f"signing in as {holder['userName']}. A person has one account" in page.text.replace(" @", "@")
+    own = await door.get(f"accounts/{holder['id']}/link?identity={object_id(1)}")
+    assert "has an account already" not in own.text
+
+
 async def test_a_link_by_hand_shows_whose_the_object_id_is_and_asks_again_where_nobody_knows(door: Door) -> None:
     kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
     person = {"id": object_id(7), "userPrincipalName": "kim@contoso.com", "displayName": "Kim Lee"}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -22,6 +23,7 @@ from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories
 from shared.host.auth import Caller
 from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
+from tests.link_orchestrator.portal.people import bring
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api, csv_file, graph
 
@@ -421,16 +423,44 @@ async def test_a_person_is_found_among_the_decisions(door: Door, api: Api, run: 
 async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Api, run: Any) -> None:
     (row,) = await api.decisions(run, "ambiguous")
     path = here(run, f"/rows/{row['id']}")
-    refused = await door.send(path, {"do": "name", "account": "nobody <b>"})
+    refused = await door.send(path, {"do": "look", "account": "nobody <b>"})
     assert refused.status == 400
-    assert "no account has that id, userName or applicationId" in refused.text
+    assert "no account has that sign-in name, key in the application, or id" in refused.text
     assert 'value="nobody &lt;b&gt;"' in refused.html
-    assert (await door.send(path, {"do": "name", "account": ""})).status == 400
-    sent = await door.send(path, {"do": "name", "account": row["candidates"][0]["userName"]})
-    assert sent.status == 303
+    assert (await door.send(path, {"do": "look", "account": ""})).status == 400
+    account = row["candidates"][0]
+    to = await door.send(path, {"do": "look", "account": account["userName"].upper()})
+    pair = f"{path}/counterpart?account={account['id']}"
+    assert (to.status, to.headers["Location"]) == (303, f"/portal/{pair}")
+    assert "It is to be linked" not in (await door.get(path)).text, "nothing is decided before the two were shown"
+    page = await door.get(pair)
+    assert "Are they the same person?" in page.text
+    assert "Nothing of the two is alike" not in page.text
+    assert (await door.send(pair, {"do": "name", "account": account["id"]})).status == 303
     assert "It is to be linked" in (await door.get(path)).text
     assert (await door.send(path, {"do": "review", "one": "leave"})).status == 303
     assert "It is to be linked" not in (await door.get(path)).text
+
+
+async def test_a_counterpart_that_shares_nothing_is_said_to_be_a_stranger(door: Door, api: Api, run: Any) -> None:
+    (row,) = await api.decisions(run, "ambiguous")
+    stranger = (await bring(door, "zzyx.qwv"))["zzyx.qwv"]
+    page = await door.get(here(run, f"/rows/{row['id']}/counterpart?account={stranger}"))
+    assert "Nothing of the two is alike They share no name, no address and no number." in page.text
+    gone = await door.send(here(run, f"/rows/{row['id']}"), {"do": "look", "account": f"{stranger}0"})
+    assert gone.status == 400
+
+
+async def test_a_counterpart_of_an_account_is_a_person_who_was_read(door: Door, api: Api, run: Any) -> None:
+    (row,), (person,) = (await api.decisions(run, "noIdentity"))[:1], (await api.decisions(run, "noAccount"))[:1]
+    path, object_id = here(run, f"/rows/{row['id']}"), person["identity"]["objectId"]
+    for typed, said in (("", "type the person's object id"), ("x", "GUID"), (str(UUID(int=9)), "nobody of this")):
+        refused = await door.send(path, {"do": "look", "identity": typed})
+        assert (refused.status, said in refused.text) == (400, True)
+    to = await door.send(path, {"do": "look", "identity": object_id})
+    pair = to.headers["Location"].removeprefix("/portal/")
+    assert person["identity"]["userPrincipalName"] in (await door.get(pair)).text
+    assert (await door.send(pair, {"do": "name", "identity": object_id})).status == 303
 
 
 async def test_a_file_of_decisions_is_taken_and_what_was_not_is_said_by_its_line(
@@ -755,3 +785,48 @@ async def test_what_persons_decided_is_taken_off_what_is_left_to_decide(door: Do
     assert f"{left - 2} rows wait for a person to decide" in (await door.get()).text
     await approved(door, api, await api.call("GET", f"linking/runs/{run['id']}"))
     assert f"2 of {left} decided by a person" in (await door.get(here(run))).text
+
+
+async def test_a_plan_that_approves_itself_is_told_before_and_after(door: Door, api: Api) -> None:
+    rule = {"autoApprove": {"share": 0.5, "number": 3}}
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]} | rule)
+    await api.bring(csv_file({"userName": "ann@contoso.com"}, {"userName": "bob@contoso.com"}))
+    people = await api.upload(graph(1, "ann@contoso.com"))
+    before = (await door.get("plan")).text
+    assert "Plans approve themselves up to 3 links and 50 % of the accounts" in before
+    assert "nobody types their number" in before
+    assert "It changes nobody: you look at it" not in before
+    run = await api.call("POST", "linking/runs", {"identities": people})
+    done = await api.wait(f"linking/runs/{run['id']}", "done")
+    page = (await door.get(here(done))).text
+    assert "1 account linked No person approved this: the plan approved itself by the policy's rule" in page
+    assert "autoApprove:" not in page
+    assert "approved itself" in (await door.get("runs")).text
+
+
+async def test_a_plan_that_a_person_approves_says_nothing_of_approving_itself(door: Door, api: Api, run: Any) -> None:
+    await approved(door, api, run)
+    for page in (here(run), "runs", "plan"):
+        told = (await door.get(page)).text
+        assert "approve themselves" not in told
+        assert "approved itself" not in told
+
+
+async def test_while_an_undo_is_the_last_to_change_links_no_page_starts_provisioning(
+    door: Door, api: Api, run: Any
+) -> None:
+    await approved(door, api, run)
+    undo = await api.call("POST", f"linking/runs/{run['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    body = {"identities": run["options"]["identities"], "full": True}
+    again = await api.call("POST", "linking/runs", body)
+    again = await api.wait(f"linking/runs/{again['id']}", "planned")
+    codes = [one["code"] for one in again["warnings"]]
+    await api.call("POST", f"linking/runs/{again['id']}/approve", {"links": again["links"], "acknowledged": codes})
+    done = await api.wait(f"linking/runs/{again['id']}", "done")
+    assert not done["counts"].get("linked")
+    for page in (here(again), ""):
+        told = (await door.get(page)).text
+        assert "Nobody was linked" in told
+        assert "leave it stopped" in told
+        assert "Switch provisioning on" not in told

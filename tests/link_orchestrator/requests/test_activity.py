@@ -302,6 +302,8 @@ async def test_the_page_says_what_was_decided_and_on_whom(tmp_path: Path) -> Non
         await directory.activity.close(begun, "", {"exclude": 1, "row": "00_1"})
         begun = await directory.activity.begin(Deed("linking_run_decide", "ada", about="run1"))
         await directory.activity.close(begun, "", {"link": 62, "exclude": 3})
+        await directory.activity.begin(Deed("linking_groups_upload", "ada"))
         page = (await door.get("activity")).text
+        assert "Brought groups of Entra" in page
         assert "Decided on a row of a plan: to stay out" in page
         assert "Decided on rows of a plan by a file: 62 to be linked, 3 to stay out" in page
