@@ -28,7 +28,12 @@ class OneRun:
     @property
     def after_undo(self) -> words.Told | None:
         """What it means that links of the run were taken back, None if none was."""
-        return words.after_undo(self.basis["undos"])
+        return words.after_undo(self.basis["undos"], self.run.document)
+
+    @property
+    def stays(self) -> str:
+        """What the last undo left of the run's links, "" for nothing."""
+        return words.stays(self.run.document, self.basis["undos"])
 
     @property
     def flow(self) -> Sequence[tuple[str, int, str]]:

@@ -635,7 +635,9 @@ async def test_a_plan_in_which_other_attributes_change_than_sign_in_names_is_app
 
 async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Api, run: Any) -> None:
     await approved(door, api, run)
-    assert "Start provisioning" in (await door.get(here(run, "/verify"))).text
+    page = await door.get(here(run, "/verify"))
+    assert "Start provisioning" in page.text
+    assert "<h1>Verify</h1>" in page.html, "the badge of the run is not that of the verification"
     assert (await door.send(here(run, "/verify"), {"do": "verify"})).status == 303
     found = (await api.call("GET", f"linking/runs/{run['id']}/verification"))["id"]
     found = await api.wait(f"linking/verifications/{found}", "done")
@@ -658,6 +660,8 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     back = await api.wait(f"linking/undos/{back}", "done")
     page = await door.get(here(run, "/undo"))
     assert f"As before their link {back['counts']['undone']}" in page.text
+    assert "<h1>Undo <span" in page.html
+    assert "Done</span></h1>" in page.html
     meant = f"{back['counts']['undone']:,} links of this run were taken back Nobody loses access by that"
     assert meant in (await door.get(here(run))).text
     assert meant in (await door.get("")).text
