@@ -16,6 +16,7 @@ from link_orchestrator.run import (
     OWN_POLICY,
     PILOT,
     REVIEWS_DROPPED,
+    SCHEDULED,
     SELF_APPROVED,
     ended_in_words,
     policy_of,
@@ -26,7 +27,7 @@ from link_orchestrator.run import (
 from link_orchestrator.warnings import ROW_WARNINGS, open_warnings, warnings_of
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.accounts import PARTED, DecisionKind
 from shared.directory.matching.evidence import rests_on_trust
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
@@ -35,7 +36,7 @@ from shared.directory.text import counted
 from shared.directory.work.activity import Deed
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
-from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE, TIMES
+from shared.directory.work.reviews import ACKNOWLEDGE, EXCLUDE, LINK, TIMES
 from shared.tables.access import in_waves
 from shared.tables.port import VersionConflict
 
@@ -106,15 +107,27 @@ async def _why_a_person(directory: Directory, job: Job, policy: Policy) -> str:
     known = {one.code for one in warnings_of(job) if one.acknowledged}
     if warned := await _count(directory, job, lambda row: _is_warned(row, known)):
         return f"{counted(warned, 'link')} with a warning that nobody has acknowledged"
-    return ""
+    return await _why_stay_open(directory, job, links)
 
 
-async def _count(directory: Directory, job: Job, condition: Callable[[PlanRow], bool]) -> int:
-    """Return how many rows that the plan links meet a condition."""
+async def _why_stay_open(directory: Directory, job: Job, links: int) -> str:
+    """Return why the rows of a plan stay open to reviews, which an approval would end; "" if they need not.
+
+    A plan of the schedule that would link nobody is approved: later runs go on from it.
+    """
+    if parted := await _count(directory, job, _is_left_parted, DecisionKind.REVIEW):
+        return f"{counted(parted, 'pair')} that an undo or a release took apart, which only a person joins again"
+    return "" if links or job.options.get(SCHEDULED) else "it would link nobody, and its rows can still be reviewed"
+
+
+async def _count(
+    directory: Directory, job: Job, condition: Callable[[PlanRow], bool], decision: DecisionKind = DecisionKind.LINK
+) -> int:
+    """Return how many rows of a decision of the plan meet a condition."""
     plan = directory.plan(job.id)
 
     async def count(bucket: int) -> int:
-        return sum([sum(map(condition, rows)) async for rows in plan.decided(bucket, DecisionKind.LINK.value)])
+        return sum([sum(map(condition, rows)) async for rows in plan.decided(bucket, decision.value)])
 
     return sum(await in_waves(count(bucket) for bucket in range(directory.keys.buckets)))
 
@@ -127,6 +140,11 @@ def _is_warned(row: PlanRow, known: set[str]) -> bool:
     # A row that a review links was warned of before a person decided so.
     settled = (row.review or {}).get("action") in (ACKNOWLEDGE, EXCLUDE)
     return not settled and not known.issuperset(row.shown.get("warnings", ()))
+
+
+def _is_left_parted(row: PlanRow) -> bool:
+    """Tell whether nobody has decided about the pair of a row, which an undo or a release took apart."""
+    return PARTED in row.shown["reason"] and (row.review or {}).get("action") not in (LINK, EXCLUDE)
 
 
 def _trusts(policy: Policy) -> bool:

@@ -114,6 +114,8 @@ FOUND: Final[Bars] = {
 """What a verification finds, that first which somebody has to do something about."""
 TAKEN_BACK: Final = ("undone", "undonePartly", "undoneInactive", "released")
 """Counts of an undo that took a link back."""
+GROUPS_TAKEN_BACK: Final = ("groupsUndone", "groupsReleased", "groupsUnchanged")
+"""Counts of an undo of groups whose link is taken back, by it or before."""
 NOT_WHOLLY: Final = ("refused", "undonePartly", "undoneInactive")
 """Counts of an undo that did not give everybody back what they were."""
 
@@ -163,6 +165,14 @@ ROWS: Final[Mapping[str, tuple[str, str]]] = {
 """Where a warning of a plan leads to, by its code: the path of a page, and what the link is called."""
 
 
+def limits_of(policy: Mapping[str, Any]) -> str:
+    """Return up to what runs approve themselves under a policy, as the API shows it, in words; "" where none does."""
+    limit = policy.get("autoApprove")
+    if not limit or not limit.get("on", True):
+        return ""
+    return f"{counted(limit['number'], 'link')} and {limit['share'] * 100:g} % of the accounts"
+
+
 class Told(NamedTuple):
     """What is to be known first: a title, and what it means and how to go on."""
 
@@ -170,11 +180,52 @@ class Told(NamedTuple):
     text: str
 
 
-def after_undo(undos: Sequence[Mapping[str, Any]]) -> Told | None:
-    """Return what it means that undos, as the API shows them, took links of a run back; None if they took none."""
-    taken = sum(undo.get("counts", {}).get(name, 0) for undo in undos for name in TAKEN_BACK)
+def linked_since_undo(latest: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Tell whether the latest run linked somebody, and no undo began since: until then provisioning stays stopped."""
+    run, undo = latest.get("run", {}), latest.get("undo", {})
+    linked = any(run.get("counts", {}).get(name) for name in ("linked", "groupsLinked"))
+    return linked and str(run.get("approved", "")) > str(undo.get("started", ""))
+
+
+def _taken(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many links were taken back: of a run that the API shows so, by all its undos."""
+    counted_here = sum(undo.get("counts", {}).get(name, 0) for undo in undos for name in TAKEN_BACK)
+    return int(run.get("takenBack", {}).get("links", counted_here))
+
+
+def stays(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the undos of a run, as the API shows them, left of its links, the last of them; "" for nothing.
+
+    An undo may be stopped after its last link: what stays goes by the links, and not by how the undo ended.
+    """
+    undo = undos[-1]
+    counts = undo.get("counts", {})
+    if undo["phase"] == "done":
+        left = counts.get("refused", 0) + counts.get("groupsRefused", 0)
+        stay = "stays" if left == 1 else "stay"
+        return f"{counted(left, 'link')} {stay}: the page of the undo says why." if left else ""
+    made, taken = run.get("counts", {}).get("linked", 0), _taken(run, undos)
+    groups = run.get("counts", {}).get("groupsLinked", 0)
+    groups_taken = sum(counts.get(name, 0) for name in GROUPS_TAKEN_BACK)
+    if taken >= made and groups_taken >= groups:
+        return f"The undo is {undo['phase']}, but had taken every link back before: none stays."
+    of_groups = f", and of {groups_taken:,} of {counted(groups, 'group')}" if groups else ""
+    return (
+        f"The undo is {undo['phase']}. {taken:,} of {counted(made, 'link')} of accounts{of_groups} are taken back. "
+        "The others stay until another undo."
+    )
+
+
+def after_undo(undos: Sequence[Mapping[str, Any]], run: Mapping[str, Any] | None = None) -> Told | None:
+    """Return what it means that undos, as the API shows them, took links of a run back; None if they took none.
+
+    With the `run` as the API shows it, the links are those of all its undos, and it is said of how many they are.
+    """
+    taken = _taken(run or {}, undos)
     if not taken:
         return None
+    made = (run or {}).get("counts", {}).get("linked", taken)
+    of = f"{taken:,} of the {counted(made, 'link')}" if made > taken else counted(taken, "link")
     inactive = undos[-1].get("counts", {}).get("undoneInactive", 0)
     kept = sum(undo.get("counts", {}).get(name, 0) for undo in undos for name in ("undonePartly", "released"))
     names = (
@@ -191,7 +242,7 @@ def after_undo(undos: Sequence[Mapping[str, Any]]) -> Told | None:
         else "Nobody loses access by that"
     )
     return Told(
-        f"{counted(taken, 'link')} of this run {'was' if taken == 1 else 'were'} taken back",
+        f"{of} of this run {'was' if taken == 1 else 'were'} taken back",
         f"{loses}: {names}are managed here. "
         "Entra's next provisioning cycle is refused at each of them: it changes nothing there, and makes none of these "
         "people a second account, unless the policy lets it create beside an account that matches. Many refusals "

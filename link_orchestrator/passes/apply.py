@@ -14,7 +14,7 @@ from itertools import chain
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.counterparts import objections
 from link_orchestrator.passes.left_out import LeftOut
-from link_orchestrator.run import PILOT, account_of, as_link, by_run, is_named, reviews_of
+from link_orchestrator.run import LINKED, PILOT, account_of, as_link, by_run, is_named, reviews_of
 from link_orchestrator.staged import LINKS, RESERVED
 from shared import turns
 from shared.directory.directory import Directory
@@ -28,7 +28,7 @@ from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE
 from shared.tables.access import in_parts
 
-LINKED, REFUSED = "linked", "refused"
+REFUSED = "refused"
 REVIEWED = "review"
 """The rule of a link that a person confirmed in a review; the plan's row names that person."""
 AT_ONCE = 500

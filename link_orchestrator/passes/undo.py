@@ -13,7 +13,7 @@ undo_verdicts.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -31,7 +31,7 @@ from link_orchestrator.passes.undo_verdicts import (
     keeps_attributes,
     made_at,
 )
-from link_orchestrator.run import PILOT, account_of, by_run, by_undo, planned_links
+from link_orchestrator.run import LINKED, PILOT, account_of, by_run, by_undo, planned_links
 from link_orchestrator.schedule import suspend_for
 from link_orchestrator.staged import SWITCHED_ON
 from shared.directory.directory import Directory
@@ -302,16 +302,27 @@ async def foresee(directory: Directory, run: Job, *, keeps_attributes: bool, mos
         rows.append(_report(item, replace(verdict, account=account)))
         activates += verdict.activates
         if account and verdict.after:
-            attributes.update(changed_values(account, verdict.after).keys() - NOT_TOLD)
+            attributes.update(_given_back(account, verdict.after))
     return Foreseen(rows, attributes, activates, len(found), len(some) > most)
 
 
+def _given_back(account: Account, after: Account) -> Iterator[str]:
+    """Yield the attributes that an undo gives back, those of an extension schema by its name and their own."""
+    for name, (now, old) in changed_values(account, after).items():
+        if name.startswith("urn:"):
+            now, old = now or {}, old or {}
+            yield from (f"{name}:{one}" for one in {*now, *old} if now.get(one) != old.get(one))
+        elif name not in NOT_TOLD:
+            yield name
+
+
 async def _first(directory: Directory, run: Job, most: int) -> list[Taken]:
-    """Return the first links that a run's plan made or may have made."""
+    """Return the first links that a run made: of one that was stopped, not those that it only planned."""
     found: list[Taken] = []
     for bucket in range(directory.keys.buckets):
         async for some in _planned(directory, run, bucket):
-            found += some[: most - len(found)]
+            made = [item for item in some if item.row and item.row.outcome == LINKED]
+            found += made[: most - len(found)]
             if len(found) == most:
                 return found
     return found

@@ -151,6 +151,32 @@ class TestOverHttp:
         done = await app.apply(answer["run"])
         assert done["counts"]["linked"] == 3
 
+    async def test_pairs_that_an_undo_took_apart_wait_until_a_person_has_decided_about_each(self, app: App) -> None:
+        run = await started(app)
+        await app.wait(f"linking/runs/{run['id']}", "done")
+        undo = await app.call("POST", f"linking/runs/{run['id']}/undo")
+        await app.wait(f"linking/undos/{undo['id']}", "done")
+        await app.bring(csv_file({"userName": "dan@contoso.com"}))
+        people = await app.upload(*(graph(n, name) for n, name in enumerate((*NAMES, "dan@contoso.com"))))
+        again = await app.call("POST", "linking/runs", {"identities": people})
+        assert "3 pairs that an undo or a release took apart" in await waits(app, again)
+        first, second, third = (row["id"] for row in await app.decisions(again, "review"))
+        asked = {"rows": [first], "action": "link"}
+        await app.call("POST", f"linking/runs/{again['id']}/review", asked)
+        await app.call("POST", f"linking/runs/{again['id']}/review", {"rows": [second], "action": EXCLUDE})
+        directory = await Directories(app.tables).open("main")
+        assert not await approving.approve_itself(directory, again["id"])
+        assert "person: 1 pair that an undo or a release took apart" in await waits(app, again)
+        await app.call("POST", f"linking/runs/{again['id']}/review", {"rows": [third], "action": EXCLUDE})
+        assert await approving.approve_itself(directory, again["id"])
+
+    async def test_a_plan_of_a_person_that_would_link_nobody_waits(self, app: App) -> None:
+        await app.call("PUT", "directory/policy", POLICY | {"autoApprove": AUTO})
+        people = await app.upload(graph(1, NAMES[0]))
+        run = await app.call("POST", "linking/runs", {"identities": people})
+        told = (await waiting(app, run["id"]))["reason"]
+        assert told == "It waits for a person: it would link nobody, and its rows can still be reviewed."
+
     async def test_provisioning_waits_while_a_run_is_applied_that_approved_itself(
         self, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.forms import NOTHING_SENT, Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.rendering import words
 from shared.scim.errors import InvalidValue
 
 GROUPS: Final = 20
@@ -56,7 +57,23 @@ LABELS: Final[Mapping[str, str]] = {
 }
 """What attributes are called in words; others by their names alone."""
 
+PARTS: Final[Mapping[str, str]] = {
+    "name": "Name",
+    "emails": "E-mail addresses",
+    "phoneNumbers": "Telephone numbers",
+    "addresses": "Addresses",
+    "protected": "Protected",
+    "evidence": "Past sign-ins",
+}
+"""What attributes are called that come with all their parts."""
+
 Document = Mapping[str, Any]
+
+
+def label_of(name: str) -> str:
+    """Return what an attribute is called in words, by its name in the API; of an extension by that behind its URN."""
+    short = name.rpartition(":")[2]
+    return LABELS.get(short) or PARTS.get(short) or LABELS.get(f"enterprise.{short}") or words(short)
 
 
 class Attribute(NamedTuple):

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
+from link_orchestrator.portal.pages.account import label_of
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run
 from link_orchestrator.words import Bar, Bars
 
@@ -39,6 +41,12 @@ class OfJob:
         return self.job is not None and "ended" not in self.job
 
     @property
+    def phase(self) -> str:
+        """The phase of the job, "" for none."""
+        job = self.job or {}
+        return "being cancelled" if self.busy and "cancelledBy" in job else str(job.get("phase", ""))
+
+    @property
     def progress(self) -> Progress:
         return Progress.of_job(self.job or {}, datetime.now(UTC))
 
@@ -52,10 +60,21 @@ class OfJob:
         return [(name, bar, self.counts[name]) for name, bar in self.known.items() if self.counts.get(name)]
 
     @property
+    def stays(self) -> str:
+        """What the undo left of the run's links, "" for nothing."""
+        return words.stays(self.run.document, [self.job or {}])
+
+    @property
     def by(self) -> str:
         """Who started the job."""
         job = self.job or {}
         return str(job.get("persons", {}).get("started") or job.get("startedBy", ""))
+
+    @property
+    def given_back(self) -> Sequence[tuple[str, int]]:
+        """The attributes that an undo would give back, in words, and of how many accounts."""
+        found = (self.preview or {}).get("attributes", {})
+        return [(label_of(name), count) for name, count in found.items()]
 
     @property
     def inactive(self) -> int:

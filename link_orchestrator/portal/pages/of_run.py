@@ -50,6 +50,11 @@ DECIDABLE: Final = {
 """Decisions on rows that a person settles in a review, in words."""
 NAMEABLE: Final = {"noAccount": "without a match", "link": "to link"}
 """Other decisions on rows that a person may decide otherwise."""
+STAYS_STOPPED: Final = (
+    "An undo took links back, and nobody was linked since. Provisioning is refused at these accounts, so leave it "
+    "stopped until they are linked again."
+)
+"""What is said of provisioning once links were taken back."""
 OF_PEOPLE: Final = ("decide", "apply", "undo")
 """Passes whose counts are people, so that a rate of them says something."""
 OF_RUN: Final[Bars] = {**words.APPLIED, **words.DECISIONS}
@@ -172,6 +177,15 @@ class Run:
     def policy(self) -> Document:
         found: Document = self.document["options"].get("policy", {})
         return found
+
+    @property
+    def limits(self) -> str:
+        """Up to what the run approves itself, or did, in words; "" where a person alone approves it."""
+        return "" if self.document["options"].get("ownPolicy") else words.limits_of(self.policy)
+
+    @property
+    def approved_itself(self) -> bool:
+        return bool(self.document["options"].get("selfApproved"))
 
     @property
     def undo_days(self) -> int:

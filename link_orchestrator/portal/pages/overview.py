@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.accounts import STATES
-from link_orchestrator.portal.pages.of_run import DECIDABLE
+from link_orchestrator.portal.pages.of_run import DECIDABLE, STAYS_STOPPED
 from shared.scim.errors import InvalidValue
 
 REFUSALS: Final = 20
@@ -165,13 +165,7 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
                 "Watch",
                 f"{here}/undo",
             )
-        told = words.after_undo([undo])
-        if undo["phase"] == "done" and not any(undo["counts"].get(name) for name in words.NOT_WHOLLY):
-            title, text = told or ("The links were taken back", "Whenever you like, make another plan.")
-            return Next("Plan", title, text, "Make a plan", "plan")
-        left = "Some links stay, or not everybody is what they were. Its page says whose, and why."
-        text = f"{left} {told.title}. {told.text}" if told else left
-        return Next("Plan", f"The undo is {undo['phase']}", text, "See what stays", f"{here}/undo")
+        return _after_undo(run, undo, here)
     match run["phase"]:
         case "started":
             return Next("Plan", "A plan is being made", "Nobody is changed by it.", "See how far it is", here)
@@ -187,10 +181,33 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
             text = "Nothing changed since the runs before. When people come or leave, make another plan."
             return Next("", "There was nothing to do", text, "Make another plan", "plan")
         case "done":
+            if not words.linked_since_undo(latest):
+                text = (
+                    f"{STAYS_STOPPED if undo else 'The last plan linked nobody, so there is nothing to verify.'} "
+                    "To decide what was left to a person, make a plan of everybody."
+                )
+                return Next("Plan", "Nobody was linked", text, "Make a plan", "plan")
             return _after_linking(run, latest.get("verification"), here)
         case _:
             text = f"The last run is {run['phase']}. What it linked stays linked, and can be taken back on its page."
             return Next("Plan", "Make another plan", text, "Make a plan", "plan")
+
+
+def _after_undo(run: Document, undo: Document, here: str) -> Next:
+    title, text = words.after_undo([undo], run) or (
+        f"An undo of the last run is {undo['phase']}",
+        "It took no link back.",
+    )
+    stays = words.stays(run, [undo])
+    partly = "Not everybody is what they were: its page says who." if _is_partly(undo) else ""
+    text = " ".join(filter(None, (stays, partly, text)))
+    if stays or partly:
+        return Next("Plan", title, text, "See the undo", f"{here}/undo")
+    return Next("Plan", title, text, "Make a plan", "plan")
+
+
+def _is_partly(undo: Document) -> bool:
+    return any(undo["counts"].get(name) for name in words.NOT_WHOLLY)
 
 
 def _after_linking(run: Document, verification: Document | None, here: str) -> Next:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.words import counted
+from link_orchestrator.words import counted, limits_of
 from shared.scim.errors import InvalidValue
 
 Document = Mapping[str, Any]
@@ -54,12 +54,21 @@ class Plan:
     """Where the identities come from, as chosen: upload or graph."""
     identities: str
     entra_groups: str
+    full: bool = False
+    """Whether everybody is to be decided on, unless the box is cleared."""
+    undone: str = ""
+    """When an undo began since the last plan of everybody that was approved; "" for none."""
     scopes: Sequence[tuple[str, str, str]] = SCOPES
 
     @property
     def policy_text(self) -> str:
         """The directory's policy, to make another one of for this plan alone."""
         return json.dumps(self.policy, indent=2, ensure_ascii=False)
+
+    @property
+    def limits(self) -> str:
+        """Up to what plans approve themselves by the directory's policy, in words; "" where none does."""
+        return limits_of(self.policy)
 
     @property
     def may_start(self) -> bool:
@@ -82,6 +91,7 @@ async def show(asked: Asked) -> Outcome:
     )
     uploads, entra_groups, graph = _fresh(people["uploads"]), _fresh(groups["uploads"]), sources["graph"]
     form, query = asked.form, asked.query
+    undone = undone_since(directory["latest"], runs["runs"])
     return Shown(
         "plan.html",
         Plan(
@@ -94,6 +104,8 @@ async def show(asked: Asked) -> Outcome:
             source=form["from"] or ("graph" if graph["ready"] and not query.get("identities") else "upload"),
             identities=form["identities"] or query.get("identities", uploads[0]["id"] if uploads else ""),
             entra_groups=form["groups"] if "groups" in form else query.get("groups", ""),
+            full=bool(query.get("full")) or bool(undone),
+            undone=undone,
         ),
     )
 
@@ -128,6 +140,9 @@ def find_checks(
         if policy["verifiedDomains"]
         else Check("ask", "No verified domains are set: no address proves anything then.", "policy", "Set them")
     )
+    if limits := limits_of(policy):
+        text = f"Plans approve themselves up to {limits}: accounts are then linked before anybody looks."
+        found.append(Check("ask", text, "policy", "Switch that off to look first"))
     if not uploads and not graph["ready"]:
         text = "Nobody is known of Entra yet: upload Entra's users, or set up Microsoft Graph."
         found.append(Check("stop", text, "import?what=identities", "Upload them"))
@@ -138,6 +153,13 @@ def find_checks(
         text = f"The attribute mapping has {counted(len(mapping['warnings']), 'warning')}."
         found.append(Check("ask", text, "connect", "See them"))
     return found
+
+
+def undone_since(latest: Mapping[str, Document], runs: Sequence[Document]) -> str:
+    """Return when the latest undo began, "" where there is none or a plan of everybody was approved since."""
+    began = str(latest.get("undo", {}).get("started", ""))
+    of_everybody = (run for run in runs if "since" not in run["options"])
+    return "" if any(run.get("approved", "") > began for run in of_everybody) else began
 
 
 def unread_checks(unread: Document) -> list[Check]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.of_run import Document, Progress, Run
+from link_orchestrator.portal.pages.of_run import STAYS_STOPPED, Document, Progress, Run
 from link_orchestrator.words import Bar
 
 
@@ -22,11 +22,18 @@ class OneRun:
     progress: Progress | None
     provisioned: str = ""
     """When provisioning last changed something, if that was after the end of the run; "" otherwise."""
+    stopped: str = ""
+    """Why provisioning stays stopped though the run is done, "" where it may go on."""
 
     @property
     def after_undo(self) -> words.Told | None:
         """What it means that links of the run were taken back, None if none was."""
-        return words.after_undo(self.basis["undos"])
+        return words.after_undo(self.basis["undos"], self.run.document)
+
+    @property
+    def stays(self) -> str:
+        """What the last undo left of the run's links, "" for nothing."""
+        return words.stays(self.run.document, self.basis["undos"])
 
     @property
     def flow(self) -> Sequence[tuple[str, int, str]]:
@@ -39,6 +46,13 @@ class OneRun:
     def people(self) -> int:
         """People of the source on whom the plan decided."""
         return sum(count for _, count, _ in self.flow)
+
+    @property
+    def others(self) -> int | None:
+        """People of the source about whom the plans before decided; None for a plan of everybody."""
+        if "since" not in self.run.document["options"]:
+            return None
+        return max(0, int(self.run.document.get("compared", {}).get("identities", 0)) - self.people)
 
     @property
     def decisions(self) -> Sequence[tuple[Bar, int, str]]:
@@ -90,7 +104,14 @@ async def show(asked: Asked) -> Outcome:
     nothing: dict[str, Any] = {"policy": [], "files": [], "undos": []}
     basis = nothing if run.busy else await asked.api.get("linking/runs/{id}/basis", id=run.id, reviewers="false")
     progress = Progress.of_job(run.document, datetime.now(UTC)) if run.busy else None
-    return Shown("run.html", OneRun(run, basis, progress, await _provisioned(asked, run)))
+    return Shown("run.html", OneRun(run, basis, progress, await _provisioned(asked, run), await _stopped(asked, run)))
+
+
+async def _stopped(asked: Asked, run: Run) -> str:
+    if not (run.is_approved and run.ended):
+        return ""
+    latest = (await asked.api.get("directory"))["latest"]
+    return STAYS_STOPPED if "undo" in latest and not words.linked_since_undo(latest) else ""
 
 
 async def _provisioned(asked: Asked, run: Run) -> str:

@@ -61,7 +61,7 @@ def summary(
     counts = run.get("counts", {})
     head = "A plan that was tried" if trial else "Linking run"
     first = "Look at this first" if run["phase"] in ("started", "planned") else "What the plan warned of"
-    taken_back = words.after_undo(undos)
+    taken_back = words.after_undo(undos, run)
     body = [
         heading(f"Scimlink · {head}", _title(run), run["phase"], _lead(run, undos)),
         box(*taken_back) if taken_back else "",
@@ -113,6 +113,9 @@ def _lead(run: Shown, undos: Sequence[Shown] = ()) -> str:
             return f"Nobody approved {rest} in time. {sofar}"
         case "done" if "approved" not in run:
             return "Nothing changed since the runs before, so there was nothing to do."
+        case _ if undos and run["phase"] != "done":
+            left = words.stays(run, undos) if "ended" in undos[-1] else "An undo is under way."
+            return f"{counted(done, 'account')} linked by the time the run was {run['phase']}. {left}"
         case _ if undos:
             return f"{counted(done, 'account')} linked with their Entra identities, and an undo since."
         case _:

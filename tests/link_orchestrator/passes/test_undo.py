@@ -307,7 +307,12 @@ class TestAtOnce:
         await held.call("POST", f"linking/runs/{run['id']}/cancel")
         gate.opened.set()
         ended = await held.wait(f"linking/runs/{run['id']}", "cancelled")
-        assert 0 < ended["counts"]["linked"] < 20
+        made = ended["counts"]["linked"]
+        assert 0 < made < 20
+        foretold = await held.call("GET", f"linking/runs/{run['id']}/undo/preview")
+        assert (foretold["lookedAt"], foretold["outcomes"]) == (made, {"undone": made}), (
+            "what was only planned is no link"
+        )
         job = await undo(held, run)
         assert job["counts"] == {"undone": ended["counts"]["linked"]}
         assert [await shown(held, name) for name in PEOPLE] == before

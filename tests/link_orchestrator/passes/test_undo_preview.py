@@ -13,6 +13,7 @@ from tests.link_orchestrator.passes.test_verify import create
 from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, directory_rows, object_id
 
+ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 NAMES = ("ada", "bob", "cleo", "dora", "eve")
 
 
@@ -57,6 +58,13 @@ async def test_it_says_which_attributes_come_back_and_who_stays_inactive(app: Ap
     reasons = " ".join(row["reason"] for row in foretold["rows"])
     assert "another account has the former one, ada@contoso.com" in reasons
     assert (await preview(app, run, keep="attributes"))["attributes"] == {}
+
+
+async def test_an_attribute_of_an_extension_is_named_by_itself(app: App) -> None:
+    run = await linked(app, "ada", department="Sales")
+    await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(0)}"')
+    await scim_patch(app, "ada", **{f"{ENTERPRISE}:department": "Law"}, externalId=object_id(0))
+    assert (await preview(app, run))["attributes"] == {f"{ENTERPRISE}:department": 1}
 
 
 async def test_it_looks_at_some_links_and_says_that_there_are_more(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

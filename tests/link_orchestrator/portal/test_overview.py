@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
+from link_orchestrator import words
 from link_orchestrator.portal.frame import Around
+from link_orchestrator.portal.pages.of_job import OfJob
+from link_orchestrator.portal.pages.of_run import Run
 from link_orchestrator.portal.pages.overview import Overview, find_next
+from link_orchestrator.portal.pages.run import OneRun
 from link_orchestrator.portal.rendering import render
+from link_orchestrator.requests.pages.run import summary
 from shared.host.auth import Caller
 from tests.link_orchestrator.portal.door import SETTINGS, Door, opened
 from tests.link_orchestrator.running import csv_file, graph
@@ -37,6 +42,7 @@ def directory(*jobs: Mapping[str, Any], accounts: int = 10, **more: Any) -> dict
 UNUSED = {"tenantUrl": None, "lastRequest": None, "lastWrite": None, "credentials": []}
 NONE = {"refusals": []}
 DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
+UNDONE = job("undo", about="run0", started="2026-11-30T13:00:00Z")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,9 @@ DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
         (directory(DONE, job("undo", "failed", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", "cancelled", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", about="run1", counts={"refused": 1})), POLICY, "Plan", "runs/run1/undo"),
+        (directory(DONE, UNDONE), POLICY, "Plan", "plan"),
+        (directory(DONE | {"approved": "2026-11-30T14:00:00Z"}, UNDONE), POLICY, "Provision", "runs/run1/verify"),
+        (directory(DONE | {"counts": {}}), POLICY, "Plan", "plan"),
         (directory(DONE, job("verification", "cancelled", "run1")), POLICY, "Verify", "runs/run1/verify"),
         (directory(job("run", counts={})), POLICY, "", "plan"),
     ],
@@ -77,6 +86,49 @@ def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: 
     page = render("overview.html", {"page": EVA, "view": Overview.of(told, policy, UNUSED, NONE, NOW)})
     assert page.count('class="button primary"') == 1
     assert f'href="/portal/{path}"' in page
+
+
+STOPPED = job(
+    "run",
+    "cancelled",
+    counts={"linked": 1_308},
+    approved="2026-11-30T11:30:00Z",
+    approvedBy="eva",
+    takenBack={"links": 1_308},
+)
+HALF = STOPPED | {"takenBack": {"links": 700}}
+GROUPS = STOPPED | {"counts": {"linked": 1_308, "groupsLinked": 4}}
+
+
+@pytest.mark.parametrize(
+    ("run", "phase", "counts", "title", "left"),
+    [
+        (STOPPED, "done", {"undone": 1_308}, "1,308 links of this run were taken back", ""),
+        (STOPPED, "cancelled", {"undone": 1_308}, "1,308 links of this run were taken back", "none stays"),
+        (HALF, "cancelled", {"undone": 700}, "700 of the 1,308 links of this run were taken back", "others stay"),
+        (GROUPS, "cancelled", {"undone": 1_308}, "1,308 links of this run were taken back", "0 of 4 groups"),
+        (HALF, "done", {"undone": 700, "refused": 608}, "700 of the 1,308 links of this run", "608 links stay"),
+    ],
+)
+def test_every_page_says_the_same_of_an_undo_after_a_stopped_run(
+    run: Any, phase: str, counts: Any, title: str, left: str
+) -> None:
+    undo = job("undo", phase, "run1", counts=counts)
+    told = find_next(directory(run, undo), POLICY)
+    shown = Run(run)
+    views: dict[str, Any] = {
+        "run.html": OneRun(shown, {"undos": [undo], "policy": [], "files": []}, None),
+        "undo.html": OfJob(shown, undo, words.UNDONE),
+    }
+    pages = {name: render(name, {"page": EVA, "view": view}) for name, view in views.items()}
+    report = summary(run, undos=[undo])
+    assert title in told.title
+    assert title in pages["run.html"]
+    assert title in report
+    for page in (told.text, *pages.values(), report):
+        assert left in page
+        assert "linked by then stay linked" not in page
+        assert ("until another undo" in page) == (left in ("others stay", "0 of 4 groups"))
 
 
 @pytest.mark.parametrize(

@@ -635,7 +635,9 @@ async def test_a_plan_in_which_other_attributes_change_than_sign_in_names_is_app
 
 async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Api, run: Any) -> None:
     await approved(door, api, run)
-    assert "Start provisioning" in (await door.get(here(run, "/verify"))).text
+    page = await door.get(here(run, "/verify"))
+    assert "Start provisioning" in page.text
+    assert "<h1>Verify</h1>" in page.html, "the badge of the run is not that of the verification"
     assert (await door.send(here(run, "/verify"), {"do": "verify"})).status == 303
     found = (await api.call("GET", f"linking/runs/{run['id']}/verification"))["id"]
     found = await api.wait(f"linking/verifications/{found}", "done")
@@ -658,6 +660,8 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     back = await api.wait(f"linking/undos/{back}", "done")
     page = await door.get(here(run, "/undo"))
     assert f"As before their link {back['counts']['undone']}" in page.text
+    assert "<h1>Undo <span" in page.html
+    assert "Done</span></h1>" in page.html
     meant = f"{back['counts']['undone']:,} links of this run were taken back Nobody loses access by that"
     assert meant in (await door.get(here(run))).text
     assert meant in (await door.get("")).text
@@ -781,3 +785,75 @@ async def test_what_persons_decided_is_taken_off_what_is_left_to_decide(door: Do
     assert f"{left - 2} rows wait for a person to decide" in (await door.get()).text
     await approved(door, api, await api.call("GET", f"linking/runs/{run['id']}"))
     assert f"2 of {left} decided by a person" in (await door.get(here(run))).text
+
+
+async def test_a_plan_that_approves_itself_is_told_before_and_after(door: Door, api: Api) -> None:
+    rule = {"autoApprove": {"share": 0.5, "number": 3}}
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]} | rule)
+    await api.bring(csv_file({"userName": "ann@contoso.com"}, {"userName": "bob@contoso.com"}))
+    people = await api.upload(graph(1, "ann@contoso.com"))
+    before = (await door.get("plan")).text
+    assert "Plans approve themselves up to 3 links and 50 % of the accounts" in before
+    assert "nobody types their number" in before
+    assert "It changes nobody: you look at it" not in before
+    run = await api.call("POST", "linking/runs", {"identities": people})
+    done = await api.wait(f"linking/runs/{run['id']}", "done")
+    page = (await door.get(here(done))).text
+    assert "1 account linked No person approved this: the plan approved itself by the policy's rule" in page
+    assert "autoApprove:" not in page
+    assert "approved itself" in (await door.get("runs")).text
+
+
+async def test_a_plan_that_a_person_approves_says_nothing_of_approving_itself(door: Door, api: Api, run: Any) -> None:
+    await approved(door, api, run)
+    for page in (here(run), "runs", "plan"):
+        told = (await door.get(page)).text
+        assert "approve themselves" not in told
+        assert "approved itself" not in told
+
+
+async def test_while_an_undo_is_the_last_to_change_links_no_page_starts_provisioning(
+    door: Door, api: Api, run: Any
+) -> None:
+    await approved(door, api, run)
+    undo = await api.call("POST", f"linking/runs/{run['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    body = {"identities": run["options"]["identities"], "full": True}
+    again = await api.call("POST", "linking/runs", body)
+    again = await api.wait(f"linking/runs/{again['id']}", "planned")
+    codes = [one["code"] for one in again["warnings"]]
+    await api.call("POST", f"linking/runs/{again['id']}/approve", {"links": again["links"], "acknowledged": codes})
+    done = await api.wait(f"linking/runs/{again['id']}", "done")
+    assert not done["counts"].get("linked")
+    for page in (here(again), ""):
+        told = (await door.get(page)).text
+        assert "Nobody was linked" in told
+        assert "leave it stopped" in told
+        assert "Switch provisioning on" not in told
+
+
+async def test_a_plan_of_who_changed_says_so_beside_its_numbers_and_after_an_undo_everybody_is_ticked(
+    door: Door, api: Api
+) -> None:
+    ticked = r'id="f-full-yes"[^>]* checked'
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    await api.bring(csv_file(*({"userName": f"{n}@contoso.com"} for n in range(4))))
+    people = [graph(n, f"{n}@contoso.com") for n in range(3)]
+    run = await api.call("POST", "linking/runs", {"identities": await api.upload(*people)})
+    run = await api.wait(f"linking/runs/{run['id']}", "planned")
+    assert "who changed" not in (await door.get(here(run))).text
+    await api.apply(run)
+    upload = await api.upload(*people, graph(3, "3@contoso.com"))
+    assert not re.search(ticked, (await door.get("plan")).html)
+    assert re.search(ticked, (await door.get("plan?full=yes")).html)
+    again = await api.call("POST", "linking/runs", {"identities": upload})
+    again = await api.wait(f"linking/runs/{again['id']}", "planned")
+    page = await door.get(here(again))
+    assert "The plan decides on 1 of 4 people in Entra. About the other 3 nothing changed" in page.text
+    assert 'href="/portal/plan?full=yes"' in page.html
+    await api.call("POST", f"linking/runs/{again['id']}/cancel")
+    undo = await api.call("POST", f"linking/runs/{run['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    page = await door.get("plan")
+    assert re.search(ticked, page.html)
+    assert "An undo took links back" in page.text
