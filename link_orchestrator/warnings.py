@@ -152,6 +152,8 @@ class PlanWarning:
         document |= {"digest": self.digest, "acknowledged": self.acknowledged}
         if self.acknowledged and self.known:
             document |= {"acknowledgedBy": self.known["by"], "acknowledgedAt": self.known["at"]}
+            if person := self.known.get("person"):
+                document["persons"] = {"acknowledged": person}
         return document
 
 
@@ -169,11 +171,12 @@ def open_warnings(job: Job) -> list[PlanWarning]:
     return [warned for warned in warnings_of(job) if warned.digest and not warned.acknowledged]
 
 
-def acknowledgements(job: Job, codes: Iterable[str], by: str, at: str) -> dict[str, dict[str, str]]:
-    """Return what is to be remembered of a person who acknowledges warnings of these codes."""
+def acknowledgements(job: Job, codes: Iterable[str], by: str, at: str, person: str) -> dict[str, dict[str, str]]:
+    """Return what is to be remembered of who acknowledges warnings of these codes; `person` is "" for a program."""
     told = set(codes)
+    named = {"person": person} if person else {}
     return {
-        warned.code: {"digest": warned.digest, "by": by, "at": at, "run": job.id}
+        warned.code: {"digest": warned.digest, "by": by, "at": at, "run": job.id, **named}
         for warned in open_warnings(job)
         if warned.code in told
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
+
+import idna
 
 from shared.directory.text import counted as counted
 from shared.directory.work.plan import keeps_name as keeps_name
@@ -80,10 +83,11 @@ CHANGED: Final[Bars] = {
     "employeeNumber": Bar("Employee number", "new"),
 }
 """Attributes that the first cycle changes, where more is to be said than their names."""
-APPLIED: Final[Bars] = {"linked": Bar("Linked", "go"), "refused": Bar("Refused: changed since the plan", "stop")}
+REFUSED: Final = "Changed, or left out by the policy, since the plan. Each row says which."
+APPLIED: Final[Bars] = {"linked": Bar("Linked", "go"), "refused": Bar("Refused", "stop", REFUSED)}
 APPLIED_GROUPS: Final[Bars] = {
     "groupsLinked": Bar("Linked", "go"),
-    "groupsRefused": Bar("Refused: changed since the plan", "stop"),
+    "groupsRefused": Bar("Refused", "stop", "Changed since the plan. Each row says what."),
     "groupsLeft": Bar("Left: the approval named no groups", "rest"),
 }
 UNDONE: Final[Bars] = {
@@ -114,6 +118,51 @@ GROUPS_TAKEN_BACK: Final = ("groupsUndone", "groupsReleased", "groupsUnchanged")
 """Counts of an undo of groups whose link is taken back, by it or before."""
 NOT_WHOLLY: Final = ("refused", "undonePartly", "undoneInactive")
 """Counts of an undo that did not give everybody back what they were."""
+
+
+WARNED: Final[Mapping[str, str]] = {
+    "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
+    "checked on Connect, and plan again.",
+    "probableAccounts": "Open each, and link in a review whose account it is. Provisioning creates the others.",
+    "noVerifiedDomains": "Name the domains that are yours in the policy, and plan again.",
+    "outsideVerifiedDomains": "Add those of the domains that are yours to the verified domains of the policy, and plan "
+    "again. An address in another domain proves nothing.",
+    "trustEmails": "If nobody can register in the application with an address that is not theirs, let every address in "
+    "the verified domains count, in the policy, and plan again. Otherwise review them.",
+    "userNameChanges": "Tell these people, or let them keep their names: Connect says what to map to userName for "
+    "that, under Choose what becomes of the sign-in names. Then have the mapping checked, and plan again.",
+    "inactive": "Exclude in a review who is to stay out.",
+    "disabled": "Deactivate in the application who has left.",
+    "unassigned": "Assign them before provisioning starts: Entra admin center, Enterprise applications, the "
+    "application, Users and groups, Add user/group. Exclude in a review who is to stay local.",
+    "unreadRows": "Correct the file, bring it again, and plan again. A row counts until an account has its name, or "
+    "its import is taken back.",
+    "sharedValues": "Correct a value that says nothing of the person.",
+    "foreignObjectIds": "If these ids are the application's own or a former tenant's, say so in the policy, under What "
+    "provisioning may do. If not, check that the source is the tenant that people signed in from.",
+    "adoptNeverReached": "Take every matching attribute but externalId away, or let no create link an account, in the "
+    "policy, and link by a run.",
+}
+"""What to do about a warning of a plan or of a mapping, by its code; the other codes as the API has it."""
+ROWS: Final[Mapping[str, tuple[str, str]]] = {
+    "policyChanged": ("policy", "The policy"),
+    "probableAccounts": ("runs/{run}/decisions?decision=noAccount&score=0.9", "The rows"),
+    "noVerifiedDomains": ("policy", "The policy"),
+    "outsideVerifiedDomains": ("runs/{run}/decisions?decision=outsideVerifiedDomains", "The rows"),
+    "trustEmails": ("runs/{run}/decisions?decision=review", "The rows"),
+    "userNameChanges": ("runs/{run}/decisions?changes=userName", "The rows"),
+    "secondAccounts": ("runs/{run}/decisions?predicted=second", "The rows"),
+    "nameIdDiffers": ("connect", "The mapping"),
+    "inactive": ("runs/{run}/decisions?warning=inactive", "The rows"),
+    "disabled": ("runs/{run}/decisions?warning=disabled", "The rows"),
+    "unassigned": ("runs/{run}/decisions?warning=unassigned", "The rows"),
+    "unreadRows": ("runs/{run}/problems", "The rows"),
+    "sharedValues": ("runs/{run}/decisions?decision=sharedValue", "The values"),
+    "exclusionsUnmatched": ("policy", "The policy"),
+    "foreignObjectIds": ("policy", "The policy"),
+    "provisioningStarted": ("provisioning", "What was refused"),
+}
+"""Where a warning of a plan leads to, by its code: the path of a page, and what the link is called."""
 
 
 def limits_of(policy: Mapping[str, Any]) -> str:
@@ -201,3 +250,18 @@ def after_undo(undos: Sequence[Mapping[str, Any]], run: Mapping[str, Any] | None
         "review in it the pairs that the undo took apart, which only a person joins again, approve it, and then start "
         "provisioning. A schedule of runs, if there is one, is suspended until you resume it.",
     )
+
+
+def in_letters(text: str) -> str:
+    """Return a text with its domains in the letters that people write: the DNS has `xn--mller-kva.example` for ü."""
+    return _A_LABEL.sub(_in_letters, text) if "xn--" in text else text
+
+
+def _in_letters(label: re.Match[str]) -> str:
+    try:
+        return idna.ulabel(label[0])
+    except idna.IDNAError:
+        return label[0]
+
+
+_A_LABEL: Final = re.compile(r"xn--[a-z0-9-]+")

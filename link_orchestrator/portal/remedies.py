@@ -14,6 +14,8 @@ from link_orchestrator.files.accounts import WHICH_NAME
 from link_orchestrator.files.text import NAME_IT
 from link_orchestrator.passes.import_accounts import WITH_PROTECTED
 from link_orchestrator.requests.reviews import ALONE, NAME_ACCOUNT
+from link_orchestrator.words import ROWS as ROWS
+from link_orchestrator.words import WARNED as WARNED
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import NO_SHARE
 from shared.directory.text import Advice as Advice
@@ -32,30 +34,6 @@ REFUSED: Final[Mapping[str, str]] = {
     "strongMail": "switch that rule off, or choose above that those addresses count which the application verified",
 }
 """What to do about a refusal, by the code of its Advice."""
-WARNED: Final[Mapping[str, str]] = {
-    "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
-    "checked on Connect, and plan again.",
-    "probableAccounts": "Open each, and link in a review whose account it is. Provisioning creates the others.",
-    "noVerifiedDomains": "Name the domains that are yours in the policy, and plan again.",
-    "outsideVerifiedDomains": "Add those of the domains that are yours to the verified domains of the policy, and plan "
-    "again. An address in another domain proves nothing.",
-    "trustEmails": "If nobody can register in the application with an address that is not theirs, let every address in "
-    "the verified domains count, in the policy, and plan again. Otherwise review them.",
-    "userNameChanges": "Tell these people, or let them keep their names: Connect says what to map to userName for "
-    "that, under Choose what becomes of the sign-in names. Then have the mapping checked, and plan again.",
-    "inactive": "Exclude in a review who is to stay out.",
-    "disabled": "Deactivate in the application who has left.",
-    "unassigned": "Assign them before provisioning starts: Entra admin center, Enterprise applications, the "
-    "application, Users and groups, Add user/group. Exclude in a review who is to stay local.",
-    "unreadRows": "Correct the file, bring it again, and plan again. A row counts until an account has its name, or "
-    "its import is taken back.",
-    "sharedValues": "Correct a value that says nothing of the person.",
-    "foreignObjectIds": "If these ids are the application's own or a former tenant's, say so in the policy, under What "
-    "provisioning may do. If not, check that the source is the tenant that people signed in from.",
-    "adoptNeverReached": "Take every matching attribute but externalId away, or let no create link an account, in the "
-    "policy, and link by a run.",
-}
-"""What to do about a warning of a plan or of a mapping, by its code; the other codes as the API has it."""
 POLICY_WARNED: Final[Mapping[str, str]] = {
     "noVerifiedDomains": "Name the domains that are yours, below.",
     "trustEmails": "Look at the rows by the rule mail before you approve. A link is a review where the names of the "
@@ -65,25 +43,6 @@ POLICY_WARNED: Final[Mapping[str, str]] = {
     "matchingEnded": "To turn it on again, take the tick of Matching has ended away, below, and save.",
 }
 """What to do about a warning of the policy, on its page."""
-ROWS: Final[Mapping[str, tuple[str, str]]] = {
-    "policyChanged": ("policy", "The policy"),
-    "probableAccounts": ("runs/{run}/decisions?decision=noAccount&score=0.9", "The rows"),
-    "noVerifiedDomains": ("policy", "The policy"),
-    "outsideVerifiedDomains": ("runs/{run}/decisions?decision=outsideVerifiedDomains", "The rows"),
-    "trustEmails": ("runs/{run}/decisions?decision=review", "The rows"),
-    "userNameChanges": ("runs/{run}/decisions?changes=userName", "The rows"),
-    "secondAccounts": ("runs/{run}/decisions?predicted=second", "The rows"),
-    "nameIdDiffers": ("connect", "The mapping"),
-    "inactive": ("runs/{run}/decisions?warning=inactive", "The rows"),
-    "disabled": ("runs/{run}/decisions?warning=disabled", "The rows"),
-    "unassigned": ("runs/{run}/decisions?warning=unassigned", "The rows"),
-    "unreadRows": ("runs/{run}/problems", "The rows"),
-    "sharedValues": ("runs/{run}/decisions?decision=sharedValue", "The values"),
-    "exclusionsUnmatched": ("policy", "The policy"),
-    "foreignObjectIds": ("policy", "The policy"),
-    "provisioningStarted": ("provisioning", "What was refused"),
-}
-"""Where a warning of a plan leads to, by its code: the path of a page, and what the link is called."""
 DECIDED: Final[Mapping[str, str]] = {
     "conflict": "Settle what the reason names, and plan again. Or open the account, and link it by hand.",
     "outsideVerifiedDomains": "Add the domain to the verified domains of the policy, if it is yours, and plan again. "

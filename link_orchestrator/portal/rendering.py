@@ -5,7 +5,6 @@ The macros of templates/macros/ are at hand in every template as `ui`, without a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -14,12 +13,12 @@ from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-import idna
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from link_orchestrator.portal.assets import addresses
 from link_orchestrator.portal.remedies import in_page_words
+from link_orchestrator.words import in_letters
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 ROOT: Final = "/portal"
@@ -86,21 +85,6 @@ def capital(sentence: str) -> str:
     """Return a sentence with a capital at its beginning, unless it begins with an attribute such as `userName`."""
     first = sentence.partition(" ")[0]
     return sentence if first != first.lower() else sentence[:1].upper() + sentence[1:]
-
-
-def in_letters(text: str) -> str:
-    """Return a text with its domains in the letters that people write: the DNS has `xn--mller-kva.example` for ü."""
-    return _A_LABEL.sub(_in_letters, text) if "xn--" in text else text
-
-
-def _in_letters(label: re.Match[str]) -> str:
-    try:
-        return idna.ulabel(label[0])
-    except idna.IDNAError:
-        return label[0]
-
-
-_A_LABEL: Final = re.compile(r"xn--[a-z0-9-]+")
 
 
 def words(name: str) -> str:

@@ -99,7 +99,7 @@ async def approve(directory: Directory, request: Request, client: Orchestrations
             options = await _options(directory, job, approval, request, links)
             # What a pilot acknowledges is about its people: whoever approves the rest is asked again.
             codes = [] if approval.is_pilot else _codes(approval)
-            seen = acknowledgements(job, codes, request.by, directory.jobs.now())
+            seen = acknowledgements(job, codes, request.by, directory.jobs.now(), request.person)
             try:
                 after = approved(
                     directory,

@@ -13,6 +13,7 @@ from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import LOGIN_NAMES, Policy, Schedule, Trust, read_asked
+from shared.host.problems import in_words
 from shared.json_text import dump
 from shared.scim.document import read_json
 from shared.scim.endpoint import Request, Response
@@ -98,8 +99,8 @@ def _checked(directory: Directory, schedule: Schedule, sources: Sources) -> Sche
     try:
         source = RunSource.model_validate(schedule.source)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False, include_context=False)[:10]
-        told = (f"{'.'.join(map(str, ('schedule', 'source', *item['loc'])))}: {item['msg']}" for item in found)
+        found = error.errors(include_input=False, include_url=False)[:10]
+        told = (f"{'.'.join(map(str, ('schedule', 'source', *item['loc'])))}: {in_words(item)}" for item in found)
         raise InvalidValue("; ".join(told)) from None
     if schedule.on:
         try:

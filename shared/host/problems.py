@@ -103,11 +103,11 @@ def _later(detail: str, seconds: float) -> Problem:
 def _names(error: ValidationError) -> str:
     """Name each wrong attribute and what is wrong with it, without its value."""
     found = error.errors(include_input=False, include_url=False)
-    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {_said(item)}" for item in found[:10])
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {in_words(item)}" for item in found[:10])
 
 
-def _said(item: Mapping[str, Any]) -> str:
-    """Say what is wrong, in words of ours where pydantic's name a pattern or a type of Python."""
+def in_words(item: Mapping[str, Any]) -> str:
+    """Say what is wrong by an error of a ValidationError, where pydantic names patterns and types in our words."""
     context = item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":

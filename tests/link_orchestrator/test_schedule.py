@@ -239,6 +239,7 @@ class TestOverGraph:
         [
             ({}, "schedule.source.graph: "),
             ({"graph": {"scope": "some"}}, "schedule.source.graph.scope: "),
+            ({"graph": {"scope": "groups", "groups": ["abc"]}}, r"schedule.source.graph.groups.0: .* is a GUID"),
             ({"graph": {"scope": "groups"}}, "schedule.source.graph: .*groups, a list of object ids"),
         ],
     )

@@ -200,7 +200,8 @@ class Run:
     def warnings(self) -> Sequence[Warned]:
         """What to look at first; what nobody acknowledged comes first."""
         found = [
-            Warned(one, self.id, self.who(one.get("acknowledgedBy", ""))) for one in self.document.get("warnings", ())
+            Warned(one, self.id, self.who(one.get("acknowledgedBy", "")) | _acknowledger(one))
+            for one in self.document.get("warnings", ())
         ]
         return sorted(found, key=lambda one: one.known)
 
@@ -208,7 +209,7 @@ class Run:
     def to_acknowledge(self) -> Sequence[Warned]:
         return [one for one in self.warnings if not one.known and "digest" in one.document]
 
-    def who(self, by: str) -> Document:
+    def who(self, by: str) -> dict[str, str]:
         """Return who did something to the run, by name where it is known."""
         document, persons = self.document, self.document.get("persons", {})
         known = {document.get(f"{deed}By"): name for deed, name in persons.items()}
@@ -338,6 +339,12 @@ class Warned(NamedTuple):
             return "", ""  # the rows are of files of accounts, each with a page of its own
         path, text = ROWS.get(self.document["code"], ("", ""))
         return path.format(run=self.run), text
+
+
+def _acknowledger(warning: Document) -> dict[str, str]:
+    """Return by name who acknowledged a warning, where that is known."""
+    person = warning.get("persons", {}).get("acknowledged")
+    return {"person": person} if person else {}
 
 
 def _example(example: Document) -> str:

@@ -56,6 +56,8 @@ class Plan:
     entra_groups: str
     full: bool = False
     """Whether everybody is to be decided on, unless the box is cleared."""
+    undone: str = ""
+    """When an undo began since the last plan of everybody that was approved; "" for none."""
     scopes: Sequence[tuple[str, str, str]] = SCOPES
 
     @property
@@ -89,6 +91,7 @@ async def show(asked: Asked) -> Outcome:
     )
     uploads, entra_groups, graph = _fresh(people["uploads"]), _fresh(groups["uploads"]), sources["graph"]
     form, query = asked.form, asked.query
+    undone = undone_since(directory["latest"], runs["runs"])
     return Shown(
         "plan.html",
         Plan(
@@ -101,7 +104,8 @@ async def show(asked: Asked) -> Outcome:
             source=form["from"] or ("graph" if graph["ready"] and not query.get("identities") else "upload"),
             identities=form["identities"] or query.get("identities", uploads[0]["id"] if uploads else ""),
             entra_groups=form["groups"] if "groups" in form else query.get("groups", ""),
-            full=bool(query.get("full")),
+            full=bool(query.get("full")) or bool(undone),
+            undone=undone,
         ),
     )
 
@@ -149,6 +153,13 @@ def find_checks(
         text = f"The attribute mapping has {counted(len(mapping['warnings']), 'warning')}."
         found.append(Check("ask", text, "connect", "See them"))
     return found
+
+
+def undone_since(latest: Mapping[str, Document], runs: Sequence[Document]) -> str:
+    """Return when the latest undo began, "" where there is none or a plan of everybody was approved since."""
+    began = str(latest.get("undo", {}).get("started", ""))
+    of_everybody = (run for run in runs if "since" not in run["options"])
+    return "" if any(run.get("approved", "") > began for run in of_everybody) else began
 
 
 def unread_checks(unread: Document) -> list[Check]:

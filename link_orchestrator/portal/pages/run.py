@@ -48,6 +48,13 @@ class OneRun:
         return sum(count for _, count, _ in self.flow)
 
     @property
+    def others(self) -> int | None:
+        """People of the source about whom the plans before decided; None for a plan of everybody."""
+        if "since" not in self.run.document["options"]:
+            return None
+        return max(0, int(self.run.document.get("compared", {}).get("identities", 0)) - self.people)
+
+    @property
     def decisions(self) -> Sequence[tuple[Bar, int, str]]:
         return self.run.bars({**words.DECISIONS, **words.SHARED}, "decision")
 

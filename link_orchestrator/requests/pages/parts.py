@@ -149,9 +149,10 @@ def items(texts: Iterable[str], *, numbered: bool = False) -> str:
     return f"<{tag}>{inside}</{tag}>" if inside else ""
 
 
-def box(title: str, *texts: str, tag: str = "div", state: str = "") -> str:
-    """Return a box with what is to be known first: its title, and texts below it."""
+def box(title: str, *texts: str, tag: str = "div", state: str = "", lead: str = "") -> str:
+    """Return a box with what is to be known first: its title, texts below it, and a link of HTML that leads on."""
     inside = "".join(f"<small>{escape(text)}</small>" for text in texts if text)
+    inside += f"<small>{lead}</small>" if lead else ""
     return f'<{tag} class="warning {state}"><strong>{escape(title)}</strong>{inside}</{tag}>'
 
 

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.requests.pages.parts import items, listed
+from link_orchestrator.words import in_letters
 from shared.directory.matching.domains import entry_of
 from shared.directory.matching.exclusions import read_excluded
 from shared.directory.matching.policy import ON, Policy, Trust
@@ -58,11 +59,10 @@ def sentences(policy: Mapping[str, Any]) -> str:
 
 
 def say(policy: Mapping[str, Any]) -> Iterator[Said]:
-    """Yield the sentences about a policy, as the API shows it."""
-    yield from map(Said, _domains(policy))
-    yield from _rules(policy)
-    yield from map(Said, _limits(policy))
-    yield from map(Said, _others(policy))
+    """Yield the sentences about a policy, as the API shows it, with domains in the letters that people write."""
+    said = [*map(Said, _domains(policy)), *_rules(policy), *map(Said, (*_limits(policy), *_others(policy)))]
+    for one in said:
+        yield Said(in_letters(one.sentence), [*map(in_letters, one.points)])
 
 
 def _domains(policy: Mapping[str, Any]) -> Iterator[str]:

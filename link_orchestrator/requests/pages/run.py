@@ -67,7 +67,7 @@ def summary(
         box(*taken_back) if taken_back else "",
         *_overview(counts),
         _reviewed(run),
-        section(first, boxes(run.get("warnings", ()), trial=trial)),
+        section(first, boxes(run.get("warnings", ()), run["id"], trial=trial)),
         section("Who decided", decided(run, undos, reviewers)),
         section("What applying the plan came to", _applied(counts)),
         *(section(f"What {undo['id']} came to", outcome(undo)) for undo in undos),
@@ -77,7 +77,7 @@ def summary(
         section("What the plan decides on groups", bars("Decision", words.GROUPS, counts)),
         section("What the first provisioning cycle does", bars("Identity", words.PREDICTED, run.get("predicted", {}))),
         section("What it changes of the linked accounts", _impact(run.get("impact", {}))),
-        section("What is wrong with the attribute mapping", boxes(warned, trial=trial)),
+        section("What is wrong with the attribute mapping", boxes(warned, run["id"], trial=trial)),
         section("What was read", _source(run) + describe(read)),
         section("The policy of this run", sentences(run.get("options", {}).get("policy", {}))),
         section("How to approve it", _approval(run, trial=trial)),
@@ -88,7 +88,7 @@ def summary(
 
 
 def _title(run: Shown) -> str:
-    domains = [domain for domain, _ in domains_of(run.get("options", {}).get("policy", {}))]
+    domains = [words.in_letters(domain) for domain, _ in domains_of(run.get("options", {}).get("policy", {}))]
     if not domains:
         return "Existing accounts and their Entra identities"
     more = len(domains) - MOST_DOMAINS

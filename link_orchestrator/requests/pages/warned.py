@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from html import escape
 from typing import Any, Final
 
 from link_orchestrator.requests.pages.parts import at, box
 from link_orchestrator.warnings import PROBABLE, UNREAD
+from link_orchestrator.words import ROWS as LEADS
+from link_orchestrator.words import WARNED
 
 Warned = Mapping[str, Any]
 """A warning as the API shows it."""
@@ -19,12 +22,13 @@ _COLUMNS: Final = {"warning": "warnings"}
 """Columns of the rows by the parameter that asks for one of their values, where the two differ."""
 
 
-def boxes(warned: Iterable[Warned], *, trial: bool = False) -> str:
-    """Return warnings as boxes, each with what to do about it; "" for none. Those that are not acknowledged come first.
+def boxes(warned: Iterable[Warned], run: str, *, trial: bool = False) -> str:
+    """Return warnings of a run as boxes, each with what to do about it; "" for none.
 
-    In a `trial` nothing can be asked of the app any more: remedies name the rows instead.
+    Those that are not acknowledged come first. In a `trial` nothing can be asked of the app any more: remedies name
+    the rows instead.
     """
-    inside = "".join(_box(one, trial=trial) for one in sorted(warned, key=_is_known))
+    inside = "".join(_box(one, run, trial=trial) for one in sorted(warned, key=_is_known))
     return f'<ul class="warnings">{inside}</ul>' if inside else ""
 
 
@@ -40,17 +44,24 @@ def remedy_of(warned: Warned, *, trial: bool = False) -> str:
     if trial and warned.get("code") == PROBABLE:
         return f"Look at them: {ROWS}, where decision has noAccount and suggestions names an account."
     remedy = str(warned.get("remedy", ""))
-    return _ASKED.sub(_in_rows, remedy) if trial else remedy
+    return _ASKED.sub(_in_rows, remedy) if trial else WARNED.get(str(warned.get("code")), remedy)
 
 
 def _is_known(warned: Warned) -> bool:
     return bool(warned.get("acknowledged"))
 
 
-def _box(warned: Warned, *, trial: bool) -> str:
+def _lead(warned: Warned, run: str) -> str:
+    """Return a link to the page of the portal about a warning; "" for none."""
+    path, text = LEADS.get(str(warned.get("code")), ("", ""))
+    return f'<a href="{escape(f"/portal/{path.format(run=run)}")}">{escape(text)}</a>' if path else ""
+
+
+def _box(warned: Warned, run: str, *, trial: bool) -> str:
     known = f"Acknowledged {at(warned, 'acknowledgedAt', 'acknowledgedBy')}." if _is_known(warned) else ""
     told = " ".join(filter(None, (warned.get("meaning"), remedy_of(warned, trial=trial))))
-    return box(str(warned["warning"]), told, known, tag="li", state="known" if known else "")
+    lead = "" if trial else _lead(warned, run)
+    return box(str(warned["warning"]), told, known, tag="li", state="known" if known else "", lead=lead)
 
 
 def _in_rows(asked: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from link_orchestrator.portal.pages.plan import estimate, find_checks
+from link_orchestrator.portal.pages.plan import estimate, find_checks, undone_since
 from tests.link_orchestrator.portal.door import READER, Door
 from tests.link_orchestrator.portal.test_bring import followed, send_file
 from tests.link_orchestrator.running import graph
@@ -78,3 +78,13 @@ def test_the_time_of_a_plan_is_that_of_the_last_one_of_everybody() -> None:
     later = {"options": {"since": ["x"]}, "started": "2026-01-01T00:00:00.000Z", "planned": "2026-01-01T00:00:01.000Z"}
     assert "took 9 s" in estimate([one, later])
     assert "No plan was made here yet" in estimate([])
+
+
+def test_after_an_undo_a_plan_is_of_everybody_until_one_was_approved() -> None:
+    undo = {"undo": {"started": "2026-01-02"}}
+    before = {"options": {}, "approved": "2026-01-01"}
+    later = {"options": {"since": ["x"]}, "approved": "2026-01-03"}
+    dropped = {"options": {}}
+    assert undone_since(undo, [dropped, later, before]) == "2026-01-02"
+    assert undone_since(undo, [{"options": {}, "approved": "2026-01-03"}, before]) == ""
+    assert undone_since({}, [before]) == ""

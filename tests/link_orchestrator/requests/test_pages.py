@@ -232,6 +232,29 @@ def test_an_approval_names_the_warnings_that_are_to_be_acknowledged() -> None:
     assert "ann@contoso.com" not in page.text, "a page names nobody"
 
 
+def test_a_remedy_is_in_the_words_of_the_portal_and_leads_to_its_page() -> None:
+    page = summary(PLANNED | {"warnings": [WARNED]})
+    text = Page(page).text
+    assert "GET /linking/runs" not in text.partition("How to approve it")[0]
+    assert "Tell these people, or let them keep their names: Connect says" in text
+    assert f'<a href="/portal/runs/{PLANNED["id"]}/decisions?changes=userName">The rows</a>' in page
+
+
+def test_who_acknowledged_a_warning_is_named_where_they_are_known_as_a_person() -> None:
+    known = {"acknowledged": True, "acknowledgedBy": "entra:1", "acknowledgedAt": "2026-11-29T10:00:00Z"}
+    text = Page(summary(PLANNED | {"warnings": [WARNED | known | {"persons": {"acknowledged": "ann"}}]})).text
+    assert "Acknowledged 2026-11-29 10:00:00 UTC by ann." in text
+    assert "entra:1" not in text
+
+
+def test_domains_are_in_the_letters_that_people_write() -> None:
+    policy = Policy(verified_domains=frozenset({"xn--mster-kva.de"})).to_json()
+    text = Page(summary(PLANNED | {"options": {"policy": policy}})).text
+    assert "Linking müster.de" in text
+    assert "Only addresses in müster.de prove anything." in text
+    assert "xn--" not in text
+
+
 def test_remedies_of_a_trial_name_the_rows_and_not_an_app_that_is_gone() -> None:
     disabled = {
         "remedy": "Look: GET /linking/runs/run1/decisions?decision=review&warning=disabled.",
