@@ -80,8 +80,8 @@ class Differences:
         row = await self._tables.get(self._partition, TOTALS)
         if row is None:
             return None
-        numbers = (int(row.columns[name]) for name in ("both", "onlyHere", "onlyThere"))
-        return Totals(*numbers, name=str(row.columns.get("name") or ""))
+        both, only_here, only_there = (int(row.columns[name]) for name in ("both", "onlyHere", "onlyThere"))
+        return Totals(both, only_here, only_there, str(row.columns.get("name") or ""))
 
     async def page(self, cursor: str, count: int) -> tuple[list[Differing], str | None]:
         """Return members from behind a cursor ("" for the start), those here first, and the next cursor.
