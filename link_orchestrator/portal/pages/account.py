@@ -138,7 +138,7 @@ class Account:
     @property
     def changes(self) -> Sequence[Document]:
         """A page of its history, the latest change first."""
-        return [{**change, "told": [*_told(change)]} for change in (self.older or self.account)["history"][::-1]]
+        return [in_words(change) for change in (self.older or self.account)["history"][::-1]]
 
     @property
     def cursor(self) -> str:
@@ -266,6 +266,12 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, _text(value)
 
 
+def in_words(change: Document) -> Document:
+    """Return a change of a history with its attributes in words, and what it made of which values."""
+    attributes = [LABELS.get(name, name) for name in change["attributes"]]
+    return {**change, "attributes": attributes, "told": [*_told(change)]}
+
+
 def _told(change: Document) -> Iterator[tuple[str, str, str]]:
     """Yield what a change made of which values, as far as that is known: the name, and two texts, "" for none."""
     for name, values in change.get("values", {}).items():
@@ -273,7 +279,8 @@ def _told(change: Document) -> Iterator[tuple[str, str, str]]:
         short = f"enterprise.{name[len(ENTERPRISE) + 1 :]}"
         for one in dict.fromkeys((*was, *became)):
             if was.get(one) != became.get(one):
-                yield (short if one.startswith(ENTERPRISE) else one), was.get(one, ""), became.get(one, "")
+                known = short if one.startswith(ENTERPRISE) else one
+                yield LABELS.get(known, known), was.get(one, ""), became.get(one, "")
 
 
 def _text(value: Any) -> str:
