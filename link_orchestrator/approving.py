@@ -19,6 +19,7 @@ from link_orchestrator.run import (
     SCHEDULED,
     SELF_APPROVED,
     ended_in_words,
+    is_parted_row,
     policy_of,
     reviews_of,
     settled_links,
@@ -27,7 +28,7 @@ from link_orchestrator.run import (
 from link_orchestrator.warnings import ROW_WARNINGS, open_warnings, warnings_of
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
-from shared.directory.matching.accounts import PARTED, DecisionKind
+from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.evidence import rests_on_trust
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import Policy
@@ -144,7 +145,7 @@ def _is_warned(row: PlanRow, known: set[str]) -> bool:
 
 def _is_left_parted(row: PlanRow) -> bool:
     """Tell whether nobody has decided about the pair of a row, which an undo or a release took apart."""
-    return PARTED in row.shown["reason"] and (row.review or {}).get("action") not in (LINK, EXCLUDE)
+    return is_parted_row(row) and (row.review or {}).get("action") not in (LINK, EXCLUDE)
 
 
 def _trusts(policy: Policy) -> bool:

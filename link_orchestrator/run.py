@@ -14,7 +14,7 @@ from link_orchestrator.prediction.mapping import DEFAULT, AttributeMapping
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.keys import APPLICATION_ID
-from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.accounts import PARTED, DecisionKind
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.matching.policy import IDENTITY, Policy
 from shared.directory.policies import MATCHING_ENDED, Stored
@@ -195,6 +195,11 @@ def state_in_words(job: Job) -> str:
 def account_of(row: PlanRow) -> str:
     """Return the id of the account that a row is about."""
     return str(row.shown["account"]["id"])
+
+
+def is_parted_row(row: PlanRow) -> bool:
+    """Tell whether an undo or a release took the pair of a row apart, so that only a person joins the two again."""
+    return PARTED in str(row.shown.get("reason", ""))
 
 
 def is_named(row: PlanRow) -> bool:

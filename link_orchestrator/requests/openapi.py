@@ -208,6 +208,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "domain": ("Only rows whose identity has its user principal name in this domain.", {"type": "string"}),
     "department": ("Only rows whose identity has this department.", {"type": "string"}),
     "reviewed": ("Only rows that a person has decided about, or only those that nobody has.", {"type": "boolean"}),
+    "parted": (
+        "Only rows whose pair an undo or a release took apart, or only those whose pair none did.",
+        {"type": "boolean"},
+    ),
     "score": (
         "Only rows with a suggestion of at least this score.",
         {"type": "number", "minimum": 0, "maximum": 1},

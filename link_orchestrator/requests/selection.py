@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import Field
 
 from link_orchestrator.prediction.impact import Impact
-from link_orchestrator.run import mapping_of
+from link_orchestrator.run import is_parted_row, mapping_of
 from link_orchestrator.warnings import DISABLED
 from shared.admin.body import Body
 from shared.directory.keys import fold
@@ -53,6 +53,8 @@ class Filter(Body):
     """Whether a person has decided about the row."""
     score: Annotated[float, Field(ge=0, le=1)] | None = None
     """The least score that one of the row's suggestions has."""
+    parted: bool | None = None
+    """Whether an undo or a release took the pair apart, so that only a person joins the two again."""
 
     def selects(self, row: PlanRow) -> bool:
         """Tell whether a row meets the conditions."""
@@ -68,6 +70,7 @@ class Filter(Body):
             and (self.predicted is None or self._is_predicted(row.shown.get("predicted", {})))
             and (self.reviewed is None or self.reviewed is _is_reviewed(row))
             and (self.score is None or any(one["score"] >= self.score for one in row.suggestions))
+            and (self.parted is None or self.parted is is_parted_row(row))
         )
 
     def among(self, decision: str) -> str:

@@ -863,3 +863,29 @@ async def test_a_plan_of_who_changed_says_so_beside_its_numbers_and_after_an_und
     page = await door.get("plan")
     assert re.search(ticked, page.html)
     assert "An undo took links back" in page.text
+
+
+async def test_pairs_that_an_undo_took_apart_are_shown_alone_and_linked_together(door: Door, api: Api) -> None:
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    await api.bring(csv_file(*({"userName": f"{n}@contoso.com"} for n in range(3))))
+    people = [graph(n, f"{n}@contoso.com") for n in range(2)]
+    run = await api.call("POST", "linking/runs", {"identities": await api.upload(*people)})
+    await api.apply(await api.wait(f"linking/runs/{run['id']}", "planned"))
+    undo = await api.call("POST", f"linking/runs/{run['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    disabled = graph(2, "2@contoso.com", accountEnabled=False)
+    again = await api.call("POST", "linking/runs", {"identities": await api.upload(*people, disabled), "full": True})
+    again = await api.wait(f"linking/runs/{again['id']}", "planned")
+    assert again["counts"]["review"] == 3
+    names = {f"{n}@contoso.com" for n in range(3)}
+    for value, wanted in (("true", {"0@contoso.com", "1@contoso.com"}), ("false", {"2@contoso.com"})):
+        page = await door.get(here(again, f"/decisions?decision=review&parted={value}"))
+        assert {name for name in names if name in page.text} == wanted
+    path = here(again, "/all?action=link&decision=review&parted=true")
+    page = await door.get(path)
+    assert "An undo or a release took each pair apart" in page.text
+    assert "weak" not in page.text
+    digest = re.findall(r'name="digest" value="(\w+)"', page.html)[0]
+    assert (await door.send(path, {"do": "decide", "digest": digest, "number": "2"})).status == 303
+    told = await api.call("GET", f"linking/runs/{again['id']}")
+    assert (told["links"], told["review"]) == (2, {"link": 2})
