@@ -64,6 +64,10 @@ PARTS: Final[Mapping[str, str]] = {
     "addresses": "Addresses",
     "protected": "Protected",
     "evidence": "Past sign-ins",
+    "status": "Who manages it",
+    "link": "Link",
+    "parted": "Whom it was taken apart from",
+    "retired": "Deleted by Entra",
 }
 """What attributes are called that come with all their parts."""
 
@@ -138,7 +142,7 @@ class Account:
     @property
     def changes(self) -> Sequence[Document]:
         """A page of its history, the latest change first."""
-        return [in_words(change) for change in (self.older or self.account)["history"][::-1]]
+        return [worded(change) for change in (self.older or self.account)["history"][::-1]]
 
     @property
     def cursor(self) -> str:
@@ -266,10 +270,23 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, _text(value)
 
 
-def in_words(change: Document) -> Document:
-    """Return a change of a history with its attributes in words, and what it made of which values."""
-    attributes = [LABELS.get(name, name) for name in change["attributes"]]
-    return {**change, "attributes": attributes, "told": [*_told(change)]}
+def in_line(value: Any) -> str:
+    """Return the value of an attribute as one line of text, addresses as addresses; "" for none."""
+    if value is None:
+        return ""
+    parts = dict(flat(value)) if isinstance(value, dict | list) else {"": _text(value)}
+    return ", ".join(text for text in parts.values() if text)
+
+
+def worded(change: Document) -> Document:
+    """Return a change with what it made of which values, and in words the other attributes that it touched."""
+    told = [*_told(change)]
+    others = [label_of(name) for name in change["attributes"] if name not in change.get("values", {})]
+    return {
+        **change,
+        "told": [(LABELS.get(name) or label_of(name), *texts) for name, *texts in told],
+        "attributes": others,
+    }
 
 
 def _told(change: Document) -> Iterator[tuple[str, str, str]]:
@@ -279,8 +296,7 @@ def _told(change: Document) -> Iterator[tuple[str, str, str]]:
         short = f"enterprise.{name[len(ENTERPRISE) + 1 :]}"
         for one in dict.fromkeys((*was, *became)):
             if was.get(one) != became.get(one):
-                known = short if one.startswith(ENTERPRISE) else one
-                yield LABELS.get(known, known), was.get(one, ""), became.get(one, "")
+                yield (short if one.startswith(ENTERPRISE) else one), was.get(one, ""), became.get(one, "")
 
 
 def _text(value: Any) -> str:

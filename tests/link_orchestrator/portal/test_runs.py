@@ -733,6 +733,8 @@ async def test_a_groups_difference_is_shown_by_its_members(door: Door, api: Api,
     assert row["group"]["displayName"] in page.text
     difference = await door.get(here(run, f"/groups/{row['entraGroup']['id']}"))
     assert f"Only here {row['members']['onlyHere']}" in difference.text
+    assert f"<h1>{row['entraGroup']['displayName']}</h1>" in difference.html
+    assert f"Groups to link {run['counts']['groupLink']}" in (await door.get(here(run))).text
     for one in (await api.call("GET", f"linking/{here(run, '/groups/' + row['entraGroup']['id'])}/difference"))[
         "differing"
     ]:
