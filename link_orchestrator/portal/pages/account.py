@@ -142,7 +142,7 @@ class Account:
     @property
     def changes(self) -> Sequence[Document]:
         """A page of its history, the latest change first."""
-        return [_worded(change) for change in (self.older or self.account)["history"][::-1]]
+        return [worded(change) for change in (self.older or self.account)["history"][::-1]]
 
     @property
     def cursor(self) -> str:
@@ -278,7 +278,7 @@ def in_line(value: Any) -> str:
     return ", ".join(text for text in parts.values() if text)
 
 
-def _worded(change: Document) -> Document:
+def worded(change: Document) -> Document:
     """Return a change with what it made of which values, and in words the other attributes that it touched."""
     told = [*_told(change)]
     others = [label_of(name) for name in change["attributes"] if name not in change.get("values", {})]
