@@ -279,8 +279,23 @@ async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> d
         found[FILLERS]["base"] = dump(sorted(found[FILLERS]["values"]))
     for code in COUNTED:  # reviews may bring the first one
         found.setdefault(code, _kept(0, ""))
-    known = await directory.findings.acknowledged()
+    known = await _acknowledged(directory)
     return {code: kept | ({"known": known[code]} if code in known else {}) for code, kept in found.items()}
+
+
+async def _acknowledged(directory: Directory) -> dict[str, Mapping[str, str]]:
+    """Return, by code, what was acknowledged with a plan that then linked somebody."""
+    known = await directory.findings.acknowledged()
+    held = {run: await _has_linked(directory, run) for run in {one["run"] for one in known.values()}}
+    return {code: one for code, one in known.items() if held[one["run"]]}
+
+
+async def _has_linked(directory: Directory, run: str) -> bool:
+    try:
+        counts = (await directory.jobs.get(run)).counts
+    except NotFound:
+        return False
+    return bool(counts.get("linked") or counts.get("groupsLinked"))
 
 
 def _kept(count: int, base: str, examples: Sequence[Mapping[str, Any]] = (), **more: Any) -> dict[str, Any]:
