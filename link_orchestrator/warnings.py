@@ -190,8 +190,13 @@ def with_acknowledged(job: Job, codes: Mapping[str, Mapping[str, str]]) -> Mappi
 
 
 def without_people(warned: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return a job's `warned` without its examples, for when the plan's rows are no longer kept."""
-    return warned and {code: {**kept, "examples": []} for code, kept in warned.items()}
+    """Return a job's `warned` without its examples and who acknowledged, for when the plan's rows are not kept."""
+    return warned and {code: {**_nameless(kept), "examples": []} for code, kept in warned.items()}
+
+
+def _nameless(kept: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = {name: value for name, value in kept.get("known", {}).items() if name != "person"}
+    return {**kept, "known": known} if known else kept
 
 
 def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None:
