@@ -100,10 +100,10 @@ UNDONE: Final[Bars] = {
     "unchanged": Bar("Taken back before", "rest"),
 }
 UNDONE_GROUPS: Final[Bars] = {
-    "groupsUndone": Bar("As before their link", "go"),
-    "groupsReleased": Bar("Given back, attributes kept", "went"),
-    "groupsRefused": Bar("Not given back", "stop"),
-    "groupsUnchanged": Bar("Taken back before", "rest"),
+    "groupsUndone": Bar("Groups as before their link", "go"),
+    "groupsReleased": Bar("Groups given back, members kept", "went"),
+    "groupsRefused": Bar("Groups not given back", "stop"),
+    "groupsUnchanged": Bar("Groups taken back before", "rest"),
 }
 FOUND: Final[Bars] = {
     "unconfirmed": Bar("Not yet confirmed", "ask", "Provisioning has not come through these links."),

@@ -171,7 +171,7 @@ async def _write(
     if decision.others:
         shown["others"] = list(decision.others)
     if group is not None and entra is not None:
-        shown["members"] = await _compare(directory, job, group, entra.object_id, theirs or {})
+        shown["members"] = await _compare(directory, job, group, entra, theirs or {})
     subject = entra.object_id if entra else group.id if group else ""
     row = PlanRow(decision.kind.value, subject, shown, group.version if group else "")
     await directory.plan(job.id).write(bucket, [row])
@@ -179,13 +179,13 @@ async def _write(
 
 
 async def _compare(
-    directory: Directory, job: Job, group: Group, object_id: str, theirs: dict[str, str]
+    directory: Directory, job: Job, group: Group, entra: EntraGroup, theirs: dict[str, str]
 ) -> dict[str, Any]:
     """Write how the members of a group here differ from `theirs`, and return what the row shows of that.
 
     Those who are in both are taken out of `theirs`.
     """
-    differences = directory.differences(job.id, object_id)
+    differences = directory.differences(job.id, entra.object_id)
     await differences.clear()
     both, only_here, first = 0, 0, list[Differing]()
     async for page in directory.members.scan(group.id):
@@ -196,7 +196,7 @@ async def _compare(
         await differences.write(here)
     there = [Differing("" if key.startswith(NOBODY) else key, member) for key, member in theirs.items()]
     await differences.write(there)
-    totals = Totals(both, only_here, len(there))
+    totals = Totals(both, only_here, len(there), entra.display_name[:SHOWN_CHARS])
     await differences.close(totals)
     return totals.to_json() | {"differing": await describe(directory, [*first, *there[:SHOWN]])}
 

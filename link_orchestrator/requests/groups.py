@@ -32,7 +32,8 @@ async def list_difference(directory: Directory, request: Request) -> Response:
         raise NotFound("no such group in the run", "group of the run", remedy)
     members, cursor = await differences.page(read_cursor(request, "differing"), read_count(request))
     listed = await _named(directory, run, await describe(directory, members))
-    return page_answer(request, "differing", listed, cursor, totals.to_json())
+    named = {"displayName": totals.name} if totals.name else {}
+    return page_answer(request, "differing", listed, cursor, totals.to_json() | named)
 
 
 async def _named(directory: Directory, run: Job, members: list[dict[str, Any]]) -> list[dict[str, Any]]:

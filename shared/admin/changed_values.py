@@ -1,7 +1,7 @@
 """From what to what the changes of an account's history led, as far as that is known. Pure.
 
 The history keeps the userName for ever, and names of attributes only of the rest. What provisioning replaced is kept
-for a while (records/kept.py).
+for a while (records/kept.py). What is on or off was the other before each change of it, back from what it is now.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from shared.directory.records.model import EVIDENCE, Account
 UNTOLD: Final = frozenset({EVIDENCE, "externalId"})
 """Attributes that a history tells otherwise: by the link, or by what the account shows of its past sign-ins."""
 
+SWITCHES: Final = ("active", "protected")
+"""Attributes that every account has, on or off."""
+
 Values = dict[str, dict[str, Any]]
 
 
@@ -29,9 +32,10 @@ def values_of(history: Sequence[Change], kept: Sequence[Kept], account: Account 
         return [{} for _ in history]
     replaced = {one.number: one.values for one in kept}
     now, found = account.document(), list[Values]()
-    later: dict[str, Any] = {}
+    later: dict[str, Any] = {"protected": account.protected}
     for change in reversed(history):
         old = _known(change, replaced.get(change.number, {}))
+        old |= {name: not later.get(name, now.get(name)) for name in SWITCHES if name in change.attributes}
         found.append({name: _values(was, later.get(name, _now(now, name))) for name, was in sorted(old.items())})
         # What a later change replaced without keeping it nobody knows.
         later |= dict.fromkeys({*change.attributes, *old}) | old

@@ -449,7 +449,7 @@ async def test_what_a_run_staged_of_groups_goes_with_it_and_the_upload_stays(app
         return staged - {*stages_of(run["id"])} == uploads
 
     await until(only_those_and_what_was_seen_are_staged)  # a job is shown as done, then its stages go
-    assert (await difference(app, run, SALES))[0] == {"both": 1, "onlyHere": 1, "onlyThere": 2}
+    assert (await difference(app, run, SALES))[0] == {"displayName": "SALES", "both": 1, "onlyHere": 1, "onlyThere": 2}
 
 
 async def test_whatever_is_stored_is_of_a_kind_that_can_have_a_table_of_its_own(app: App, tmp_path: Path) -> None:
@@ -496,7 +496,7 @@ class TestPlan:
         ]
         assert sorted(shown["differing"], key=str) == sorted(expected, key=str)
         totals, listed = await difference(app, run, SALES, 1)
-        assert totals == {"both": 1, "onlyHere": 1, "onlyThere": 2}
+        assert totals == {"displayName": "SALES", "both": 1, "onlyHere": 1, "onlyThere": 2}
         unknown = [one["identity"].pop("unknown") for one in listed if "unknown" in one.get("identity", {})]
         assert sorted(listed, key=str) == sorted(expected, key=str)
         assert len(unknown) == 1

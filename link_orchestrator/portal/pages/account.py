@@ -64,6 +64,10 @@ PARTS: Final[Mapping[str, str]] = {
     "addresses": "Addresses",
     "protected": "Protected",
     "evidence": "Past sign-ins",
+    "status": "Who manages it",
+    "link": "Link",
+    "parted": "Whom it was taken apart from",
+    "retired": "Deleted by Entra",
 }
 """What attributes are called that come with all their parts."""
 
@@ -138,7 +142,7 @@ class Account:
     @property
     def changes(self) -> Sequence[Document]:
         """A page of its history, the latest change first."""
-        return [{**change, "told": [*_told(change)]} for change in (self.older or self.account)["history"][::-1]]
+        return [worded(change) for change in (self.older or self.account)["history"][::-1]]
 
     @property
     def cursor(self) -> str:
@@ -264,6 +268,25 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield from flat(rest, f"{name}[{mark}]")
     else:
         yield name, _text(value)
+
+
+def in_line(value: Any) -> str:
+    """Return the value of an attribute as one line of text, addresses as addresses; "" for none."""
+    if value is None:
+        return ""
+    parts = dict(flat(value)) if isinstance(value, dict | list) else {"": _text(value)}
+    return ", ".join(text for text in parts.values() if text)
+
+
+def worded(change: Document) -> Document:
+    """Return a change with what it made of which values, and in words the other attributes that it touched."""
+    told = [*_told(change)]
+    others = [label_of(name) for name in change["attributes"] if name not in change.get("values", {})]
+    return {
+        **change,
+        "told": [(LABELS.get(name) or label_of(name), *texts) for name, *texts in told],
+        "attributes": others,
+    }
 
 
 def _told(change: Document) -> Iterator[tuple[str, str, str]]:

@@ -58,6 +58,11 @@ class Decisions:
     """Rows that were decided together just now."""
 
     @property
+    def link_together(self) -> bool:
+        """Whether ticked rows may be linked: those outside the verified domains are linked one by one."""
+        return any(row.may_link and row.decision != "outsideVerifiedDomains" for row in self.rows)
+
+    @property
     def at(self) -> str:
         """The id of the row that keys begin at."""
         ids = [row.id for row in self.rows]

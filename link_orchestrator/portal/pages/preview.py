@@ -11,6 +11,7 @@ from typing import Final
 from link_orchestrator.files import accounts, groups
 from link_orchestrator.portal.forms import Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.account import in_line, label_of
 from link_orchestrator.portal.pages.bring import CHARSETS, read_columns, send_file
 from link_orchestrator.portal.pages.of_import import PROBLEMS, Document, page_of, path_of
 
@@ -54,6 +55,11 @@ class Preview:
         reading = self.job.get("reading", {})
         read = [(one["header"], one["readAs"]) for one in reading.get("columns", ())]
         return [*read, *((header, "") for header in reading.get("ignored", ()))]
+
+    def told(self, row: Document) -> Sequence[tuple[str, str, str]]:
+        """What the import would change of an account: each attribute in words, its value now and then, "" for none."""
+        changes = row.get("changes", {}).items()
+        return [(label_of(name), in_line(one["from"]), in_line(one["to"])) for name, one in changes]
 
     @property
     def noun(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.account import KNOWN
+from link_orchestrator.portal.pages.account import KNOWN, worded
 from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
@@ -94,7 +94,7 @@ class OneRow:
 
     @property
     def history(self) -> Sequence[Document]:
-        return [*reversed(self.account.get("history", ()))]
+        return [worded(change) for change in reversed(self.account.get("history", ()))]
 
 
 async def show_row(asked: Asked) -> Outcome:

@@ -23,11 +23,15 @@ CURSOR = re.compile(rf"{HERE}{ID.pattern}|{THERE}[0-9a-f]{{{DIGEST}}}")
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many members are in both groups, and in one of them alone."""
+    """How many members are in both groups, and in one of them alone.
+
+    `name` is what the group is called in Entra, "" where an earlier version of the app wrote the totals.
+    """
 
     both: int
     only_here: int
     only_there: int
+    name: str = ""
 
     def to_json(self) -> dict[str, int]:
         """Return the totals as the API shows them."""
@@ -69,12 +73,15 @@ class Differences:
 
     async def close(self, totals: Totals) -> None:
         """Write the totals, once all members are written."""
-        await self._tables.commit(self._partition, [Upsert(TOTALS, {**totals.to_json()})])
+        await self._tables.commit(self._partition, [Upsert(TOTALS, {**totals.to_json(), "name": totals.name})])
 
     async def find_totals(self) -> Totals | None:
         """Return the totals, or None where nothing was compared."""
         row = await self._tables.get(self._partition, TOTALS)
-        return Totals(*(int(row.columns[name]) for name in ("both", "onlyHere", "onlyThere"))) if row else None
+        if row is None:
+            return None
+        both, only_here, only_there = (int(row.columns[name]) for name in ("both", "onlyHere", "onlyThere"))
+        return Totals(both, only_here, only_there, str(row.columns.get("name") or ""))
 
     async def page(self, cursor: str, count: int) -> tuple[list[Differing], str | None]:
         """Return members from behind a cursor ("" for the start), those here first, and the next cursor.

@@ -64,6 +64,15 @@ async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
     assert "jane@contoso.com" in shown.text
 
 
+async def test_a_preview_shows_addresses_as_addresses_and_attributes_in_words(door: Door) -> None:
+    path, _ = await followed(door, await send_file(door, b"userName,email\nada,ada@contoso.com\n"), "Import it?")
+    await followed(door, await door.send(path.partition("?")[0], {"do": "import"}), "Take it back")
+    _, preview = await followed(door, await send_file(door, b"userName,email\nada,a.b@contoso.com\n"), "Import it?")
+    assert "E-mail addresses: ada@contoso.com" in preview.text
+    assert "a.b@contoso.com" in preview.text
+    assert "{'" not in preview.text
+
+
 async def test_a_preview_says_that_it_was_imported_and_taken_back(door: Door) -> None:
     path, _ = await followed(door, await send_file(door, FILE), "Import it?")
     preview = path.partition("?")[0]

@@ -470,8 +470,8 @@ async def renamed_by_entra(door: Door) -> str:
 async def test_a_released_account_says_by_which_name_the_person_signs_in_and_gives_back_the_former(door: Door) -> None:
     kim = f"accounts/{await renamed_by_entra(door)}"
     shown = (await door.get(kim)).text
-    assert "userName: kim became kim@contoso.com" in shown
-    assert "title: Boss became Chief" in shown
+    assert "Sign-in name: kim became kim@contoso.com" in shown
+    assert "Title: Boss became Chief" in shown
     assert "goes on signing in as kim@contoso.com, and not as kim" in shown
     sent = await press(door, kim, "release", keepEvidence="yes")
     released = (await door.get(sent.headers["Location"].removeprefix("/portal/"))).text

@@ -411,6 +411,12 @@ async def test_figures_lead_to_the_rows_that_they_count(door: Door, api: Api, ru
         assert f"decisions?decision={name}&amp;reviewed=false" in page.html
 
 
+async def test_a_link_of_many_is_offered_only_where_rows_may_be_linked_together(door: Door, run: Any) -> None:
+    bulk = '<button class="button" name="action" value="link">Link</button>'
+    assert bulk in (await door.get(here(run, "/decisions?decision=review"))).html
+    assert bulk not in (await door.get(here(run, "/decisions?decision=outsideVerifiedDomains"))).html
+
+
 async def test_a_person_is_found_among_the_decisions(door: Door, api: Api, run: Any) -> None:
     row = await row_of(api, run, "review")
     page = await door.get(here(run, f"/decisions?find={row['identity']['userPrincipalName'][:-4].upper()}"))
@@ -727,6 +733,8 @@ async def test_a_groups_difference_is_shown_by_its_members(door: Door, api: Api,
     assert row["group"]["displayName"] in page.text
     difference = await door.get(here(run, f"/groups/{row['entraGroup']['id']}"))
     assert f"Only here {row['members']['onlyHere']}" in difference.text
+    assert f"<h1>{row['entraGroup']['displayName']}</h1>" in difference.html
+    assert f"Groups to link {run['counts']['groupLink']}" in (await door.get(here(run))).text
     for one in (await api.call("GET", f"linking/{here(run, '/groups/' + row['entraGroup']['id'])}/difference"))[
         "differing"
     ]:

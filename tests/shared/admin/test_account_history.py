@@ -50,6 +50,23 @@ async def test_pages_of_any_size_are_the_whole_in_order_from_the_latest_back(tmp
         assert (gone[0][-1]["action"], sum(map(len, gone))) == ("delete", 11)
 
 
+async def test_what_is_switched_is_told_from_what_to_what_on_any_page(tmp_path: Path) -> None:
+    async with serving(tmp_path) as app:
+        await app.bring(csv_file({"userName": "kim", "title": "Boss"}))
+        account = (await app.account("kim"))["id"]
+        sent: list[dict[str, Any]] = [
+            {"document": {"active": False}}, {"protected": True}, {"document": {"active": True, "title": "Chief"}},
+            {"protected": False}, {"document": {"title": "Boss"}}, {"document": {"active": False}},
+        ]  # fmt: skip
+        for change in sent:
+            await app.call("PATCH", f"accounts/{account}", change)
+        off, on = {"from": True, "to": False}, {"from": False, "to": True}
+        expected = [{"active": off}, {"protected": on}, {"active": on}, {"protected": off}, {}, {"active": off}]
+        for count in (1, 2, 1000):
+            found = [one for page in (await pages(app, account, count))[::-1] for one in page]
+            assert [one.get("values", {}) for one in found[1:]] == expected
+
+
 async def test_changes_of_earlier_versions_come_before_all_others(tmp_path: Path) -> None:
     async with serving(tmp_path) as app:
         account = await renamed(app, 3)
