@@ -190,8 +190,13 @@ def with_acknowledged(job: Job, codes: Mapping[str, Mapping[str, str]]) -> Mappi
 
 
 def without_people(warned: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return a job's `warned` without its examples, for when the plan's rows are no longer kept."""
-    return warned and {code: {**kept, "examples": []} for code, kept in warned.items()}
+    """Return a job's `warned` without its examples and who acknowledged, for when the plan's rows are not kept."""
+    return warned and {code: {**_nameless(kept), "examples": []} for code, kept in warned.items()}
+
+
+def _nameless(kept: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = {name: value for name, value in kept.get("known", {}).items() if name != "person"}
+    return {**kept, "known": known} if known else kept
 
 
 def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None:
@@ -279,8 +284,23 @@ async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> d
         found[FILLERS]["base"] = dump(sorted(found[FILLERS]["values"]))
     for code in COUNTED:  # reviews may bring the first one
         found.setdefault(code, _kept(0, ""))
-    known = await directory.findings.acknowledged()
+    known = await _acknowledged(directory)
     return {code: kept | ({"known": known[code]} if code in known else {}) for code, kept in found.items()}
+
+
+async def _acknowledged(directory: Directory) -> dict[str, Mapping[str, str]]:
+    """Return, by code, what was acknowledged with a plan that then linked somebody."""
+    known = await directory.findings.acknowledged()
+    held = {run: await _has_linked(directory, run) for run in {one["run"] for one in known.values()}}
+    return {code: one for code, one in known.items() if held[one["run"]]}
+
+
+async def _has_linked(directory: Directory, run: str) -> bool:
+    try:
+        counts = (await directory.jobs.get(run)).counts
+    except NotFound:
+        return False
+    return bool(counts.get("linked") or counts.get("groupsLinked"))
 
 
 def _kept(count: int, base: str, examples: Sequence[Mapping[str, Any]] = (), **more: Any) -> dict[str, Any]:

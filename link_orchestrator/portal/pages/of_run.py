@@ -48,8 +48,6 @@ DECIDABLE: Final = {
     "outsideVerifiedDomains": "outside the verified domains",
 }
 """Decisions on rows that a person settles in a review, in words."""
-NAMEABLE: Final = {"noAccount": "without a match", "link": "to link"}
-"""Other decisions on rows that a person may decide otherwise."""
 STAYS_STOPPED: Final = (
     "An undo took links back, and nobody was linked since. Provisioning is refused at these accounts, so leave it "
     "stopped until they are linked again."
@@ -240,10 +238,14 @@ class Run:
         return [one for one in found if one[2] > 0]
 
     @property
-    def decided_links(self) -> Sequence[tuple[str, str, int]]:
-        """Of those that a person decided: each decision of the plan, in words, and how many rows have it."""
-        decided = self.document.get("decided", {})
-        return [(name, word, decided[name]) for name, word in {**DECIDABLE, **NAMEABLE}.items() if decided.get(name)]
+    def links_as_planned(self) -> int:
+        """Links of the plan itself, without those that a person excluded."""
+        return self.counts.get("link", 0) - int(self.document.get("decided", {}).get("link", 0))
+
+    @property
+    def links_of_reviews(self) -> int:
+        """Links that a person decided on; who was excluded is none."""
+        return int(self.document.get("review", {}).get("link", 0))
 
     @property
     def conflicts(self) -> int:

@@ -242,8 +242,11 @@ async def test_a_line_that_repeats_another_is_refused_by_both_places(door: Door)
 
 
 async def test_a_reader_sees_the_policy_and_no_button(door: Door) -> None:
+    await door.api.call("PUT", "directory/policy", {"verifiedDomains": ["müster.de"]})
     page = await door.get("policy", READER)
-    assert "verifiedDomains" in page.text
+    assert "Verified domains müster.de" in page.text
+    assert "Plans approve themselves never" in page.text
+    assert "xn--" not in page.html
     assert "<form" not in page.html
 
 

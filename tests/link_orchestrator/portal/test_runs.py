@@ -403,12 +403,22 @@ async def test_figures_lead_to_the_rows_that_they_count(door: Door, api: Api, ru
     await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "link"})
     page = await door.get(here(run))
     counts = run["counts"]
-    assert f"{counts['link']} as planned" in page.text
-    assert "1 decided of those to review" in page.text
+    assert f"{counts['link']} as planned , 1 by a person's decision" in page.text
     assert f"{counts['review'] - 1} to review" in page.text
     for name, word in (("ambiguous", "with several accounts"), ("outsideVerifiedDomains", "outside the verified")):
         assert f"{counts[name]} {word}" in page.text
         assert f"decisions?decision={name}&amp;reviewed=false" in page.html
+
+
+async def test_the_links_to_approve_add_up_whatever_was_excluded(door: Door, api: Api, run: Any) -> None:
+    path = f"linking/runs/{run['id']}/review"
+    linked, left = (await api.decisions(run, "review"))[:2]
+    planned = await row_of(api, run, "link")
+    await api.call("POST", path, {"rows": [linked["id"]], "action": "link"})
+    await api.call("POST", path, {"rows": [left["id"], planned["id"]], "action": "exclude"})
+    links = (await api.call("GET", f"linking/runs/{run['id']}"))["links"]
+    assert links == run["links"]
+    assert f"{links - 1} as planned , 1 by a person's decision" in (await door.get(here(run))).text
 
 
 async def test_a_link_of_many_is_offered_only_where_rows_may_be_linked_together(door: Door, run: Any) -> None:

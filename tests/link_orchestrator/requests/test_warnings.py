@@ -104,9 +104,23 @@ class TestAcknowledging:
         with pytest.raises(Refusal, match="outsideVerifiedDomains"):
             await approve(app, run)
 
+    async def test_what_was_acknowledged_in_a_plan_that_linked_nobody_is_asked_again(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "eva@partner.example"}))
+        people = graph(1, "ada@contoso.com"), graph(2, "eva@partner.example")
+        run = await app.plan(*people)
+        (row,) = await app.decisions(run, "link")
+        await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "exclude"})
+        await approve(app, await app.call("GET", f"linking/runs/{run['id']}"), "outsideVerifiedDomains")
+        await app.wait(f"linking/runs/{run['id']}", "done")
+        run = await app.plan(*people, full=True)
+        assert warned(run, "outsideVerifiedDomains")["acknowledged"] is False
+        with pytest.raises(Refusal, match="outsideVerifiedDomains"):
+            await approve(app, run)
+
     async def test_the_same_number_of_other_people_is_another_warning(self, app: App) -> None:
-        await app.bring(csv_file({"userName": "eva@partner.example"}, {"userName": "fay@partner.example"}))
-        run = await app.plan(graph(2, "eva@partner.example"))
+        await app.bring(csv_file(*({"userName": f"{name}@partner.example"} for name in ("eva", "fay"))))
+        await app.bring(csv_file({"userName": "ada@contoso.com"}))
+        run = await app.plan(graph(1, "ada@contoso.com"), graph(2, "eva@partner.example"))
         await approve(app, run, "outsideVerifiedDomains")
         await app.wait(f"linking/runs/{run['id']}", "done")
         run = await app.plan(graph(3, "fay@partner.example"), full=True)
