@@ -38,7 +38,10 @@ class Way(NamedTuple):
 
 async def get_schedule(directory: Directory, request: Request) -> Response:
     """Return the schedule: who switched it on, its last and its next run, and whether it is suspended and why."""
-    return Response(200, dump(_shown(await directory.policies.read(), await directory.schedule.get())))
+    stored, state = await directory.policies.read(), await directory.schedule.get()
+    switch = stored.switches.get(SCHEDULE)
+    people = await directory.activity.people([switch.by] if switch else [])
+    return Response(200, dump(_shown(stored, state, people)))
 
 
 async def resume_schedule(directory: Directory, request: Request) -> Response:
@@ -161,12 +164,12 @@ async def _find(directory: Directory, job_id: str) -> Job | None:
     return None
 
 
-def _shown(stored: Stored, state: ScheduleState) -> Mapping[str, Any]:
+def _shown(stored: Stored, state: ScheduleState, people: Mapping[str, str]) -> Mapping[str, Any]:
     schedule, switch = stored.policy.schedule_in_force, stored.switches.get(SCHEDULE)
     suspended = {"since": state.suspended, "by": state.suspended_by, "why": state.why}
     return {
         "schedule": schedule.to_json() if schedule else None,
-        "switchedOn": _switch(switch) if switch else None,
+        "switchedOn": _switch(switch, people) if switch else None,
         "lastRun": state.run or None,
         "lastStart": state.started or None,
         "nextStart": next_start(schedule, switch, state) if schedule and switch and not state.suspended else None,
@@ -175,5 +178,5 @@ def _shown(stored: Stored, state: ScheduleState) -> Mapping[str, Any]:
     }
 
 
-def _switch(switch: Switch) -> Mapping[str, str]:
-    return {"by": switch.by, "at": switch.at}
+def _switch(switch: Switch, people: Mapping[str, str]) -> Mapping[str, str]:
+    return {"by": switch.by, "at": switch.at} | ({"person": people[switch.by]} if switch.by in people else {})

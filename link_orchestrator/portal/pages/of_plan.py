@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from link_orchestrator import words
 from link_orchestrator.portal.page import Asked
 from link_orchestrator.portal.pages.of_run import Document
 from link_orchestrator.portal.remedies import DECIDED
+from link_orchestrator.words import Bar
 from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
@@ -57,6 +59,12 @@ class Row:
     @property
     def decision(self) -> str:
         return str(self.document["decision"])
+
+    @property
+    def taken_back(self) -> Bar:
+        """How an undo took its link back."""
+        outcome = str(self.document.get("undone", "")).partition(" ")[0]
+        return {**words.UNDONE, **words.UNDONE_GROUPS}.get(outcome, words.UNDONE["undone"])
 
     @property
     def person(self) -> Document:

@@ -13,6 +13,7 @@ from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.accounts import STATES
 from link_orchestrator.portal.pages.of_run import DECIDABLE, STAYS_STOPPED
+from link_orchestrator.words import counted
 from shared.scim.errors import InvalidValue
 
 REFUSALS: Final = 20
@@ -222,13 +223,23 @@ def _after_linking(run: Document, verification: Document | None, here: str) -> N
         text = f"The verification is {verification['phase']}, so that nobody knows of every link. It can be made again."
         return Next("Verify", "The links are not verified", text, "Verify again", here)
     if counts.get("unconfirmed") or counts.get("created"):
-        text = (
-            f"Provisioning has not come through {counts.get('unconfirmed', 0):,} links yet, and created "
-            f"{counts.get('created', 0):,} people instead of finding them."
-        )
-        return Next("Verify", "Not every link is confirmed", text, "See whose, and why", here)
+        return Next("Verify", "Not every link is confirmed", _not_confirmed(verification), "See whose, and why", here)
     text = "Provisioning found everybody whom the last run linked. When people come or leave, make another plan."
     return Next("", "Every link is confirmed", text, "Make another plan", "plan")
+
+
+def _not_confirmed(verification: Document) -> str:
+    counts = verification["counts"]
+    waiting, made = counts.get("unconfirmed", 0), counts.get("created", 0)
+    expected = verification.get("predicted", {}).get("skipped", 0)
+    told = [f"Provisioning has not come through {counted(waiting, 'link')} yet." if waiting else ""]
+    if expected:
+        are = "person is" if expected == 1 else "people are"
+        told.append(f"Of these the plan expected {expected:,} to wait: the {are} disabled in Entra, or left out there.")
+    if made:
+        whom = "it" if made == 1 else "them"
+        told.append(f"It created {counted(made, 'account')} instead of finding {whom}.")
+    return " ".join(filter(None, told))
 
 
 def _ending(credentials: Sequence[Document], now: datetime) -> list[Ending]:
@@ -250,6 +261,11 @@ async def show(asked: Asked) -> Outcome:
         # The list of jobs does not follow each review.
         run = await asked.api.get("linking/runs/{id}", id=run["id"])
         directory = {**directory, "latest": {**directory["latest"], "run": run}}
+    found = directory["latest"].get("verification")
+    if found and "ended" in found and found["counts"].get("unconfirmed"):
+        # The list of jobs has not what the plan expected.
+        found = await asked.api.get("linking/verifications/{id}", id=found["id"])
+        directory = {**directory, "latest": {**directory["latest"], "verification": found}}
     samples = asked.samples is not None
     view = Overview.of(directory, policy, connection, refused, datetime.now(UTC), samples=samples)
     return Shown("overview.html", view)

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved
+from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved, percent
 from link_orchestrator.portal.remedies import POLICY_WARNED, worded
+from link_orchestrator.words import counted
 from shared.scim.endpoint import PreconditionFailed
 from shared.scim.errors import InvalidValue, ScimError
 
@@ -69,6 +70,10 @@ class Policy:
     name_ids: Sequence[tuple[str, str]] = NAME_IDS
     trusts: Sequence[tuple[str, str, str]] = TRUST_EMAILS
 
+    def said(self, name: str, value: Any) -> str:
+        """Return the value of an attribute in an entry of the history, in words."""
+        return say(name, value)
+
     def remedy(self, warning: Document) -> str:
         """Return what to do about a warning of the policy."""
         return POLICY_WARNED.get(warning["code"], str(warning["remedy"]))
@@ -82,6 +87,45 @@ class Policy:
     def set_aside(self) -> int:
         """How many identities met an account that is set aside in the last plan."""
         return int(self.run["counts"].get("setAside", 0)) if self.run else 0
+
+
+SCOPES: Final = {"all": "everybody in the tenant", "assigned": "who is assigned", "groups": "the members of groups"}
+"""Whom a schedule reads from Microsoft Graph, in words."""
+
+
+def say(name: str, value: Any) -> str:
+    """Return the value of a policy's attribute in words."""
+    match name, value:
+        case _, None | []:
+            return "none"
+        case _, bool():
+            return "on" if value else "off"
+        case "safeguardShare", int() | float():
+            return f"{percent(value)} %"
+        case "autoApprove", {"number": number, "share": share}:
+            return f"{_kept(value)}{number:,} links and {percent(share)} % of the accounts at most"
+        case "schedule", {"everyHours": hours, "source": {"graph": {**graph}}}:
+            whom = SCOPES.get(str(graph.get("scope")), str(graph.get("scope")))
+            return f"{_kept(value)}every {counted(hours, 'hour')}, {whom}"
+        case "schedule", {"after": became, **rest}:
+            return f"{became}: {rest['why']}" if "why" in rest else str(became)
+        case "rules", [*rules]:
+            return ", ".join(f"{one['rule']} {one['trust']}{_made(one)}" for one in rules)
+        case _, [*values] if all(isinstance(one, str) for one in values):
+            return ", ".join(values)
+        case _, str():
+            return value
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+def _kept(value: Document) -> str:
+    return "" if value.get("on", True) else "off, kept for later: "
+
+
+def _made(rule: Document) -> str:
+    """Return what a rule makes of Entra's value first, as JSON in brackets; "" for nothing."""
+    return f" ({json.dumps(rule['transforms'], ensure_ascii=False)})" if rule.get("transforms") else ""
 
 
 async def show(asked: Asked) -> Outcome:

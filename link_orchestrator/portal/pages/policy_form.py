@@ -115,13 +115,13 @@ class Fields:
             rules=[*_rules_of(policy["rules"])],
             excluded=_listed(policy["excluded"], _excluded_line, _excluded_of),
             set_aside=_listed(policy["setAside"], str, str),
-            safeguard=_percent(policy["safeguardShare"]),
+            safeguard=percent(policy["safeguardShare"]),
             undo_days=str(policy["undoDays"]),
             job_days=str(policy["jobDays"]),
             switches=[name for name in SWITCHES if policy[name]],
             matching_ended=policy["matchingEnded"],
             approves=bool(approval) and approval.get("on", True),
-            approve_share=_percent(approval.get("share", 0.01)),
+            approve_share=percent(approval.get("share", 0.01)),
             approve_number=str(approval.get("number", 50)),
             scheduled=bool(schedule) and schedule.get("on", True),
             every_hours=str(schedule.get("everyHours", 24)),
@@ -399,7 +399,7 @@ def _transform_of(text: str) -> Any:
     return text
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """Return a share of 1 as per cent, to the last digit: what is typed as it is shown is the same share."""
     text = f"{Decimal(repr(share)).scaleb(2):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from link_orchestrator.portal.forms import Form
-from link_orchestrator.portal.pages.policy_form import RULES, Fields, _percent, _share, beside_its_field, moved
+from link_orchestrator.portal.pages.policy import say
+from link_orchestrator.portal.pages.policy_form import RULES, Fields, _share, beside_its_field, moved, percent
 from shared.directory.matching.policy import Policy, Rule, read_asked
 from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
 from tests.link_orchestrator.portal.runs import api_of, plan_demo
@@ -169,7 +170,7 @@ async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, st
 
 @pytest.mark.parametrize("share", [0.00000012, 1e-10, 0.2, 0.123456789, 1])
 def test_the_untouched_form_keeps_a_share(share: float) -> None:
-    assert _share(_percent(share)) == share
+    assert _share(percent(share)) == share
 
 
 async def test_a_change_of_another_operator_is_not_overwritten_unseen(door: Door) -> None:
@@ -266,3 +267,27 @@ async def test_a_domain_is_shown_in_the_letters_that_it_was_typed_in(door: Door)
     page = await door.get("policy")
     assert sent_by(page)["verifiedDomains"][-1].split() == ["müster.de"]
     assert "→ müster.de" in page.text
+
+
+async def test_the_history_says_shares_in_per_cent_and_names_the_person(door: Door) -> None:
+    await save(door, {"approves": "yes", "autoApprove.share": "1", "autoApprove.number": "50", "safeguardShare": "7.5"})
+    page = await door.get("policy")
+    history = page.text[page.text.index("Who changed it") :]
+    assert "Auto approve: none → 50 links and 1 % of the accounts at most" in history
+    assert "→ 7.5 %" in history
+    assert "eva@contoso.com" in history
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("schedule", {"source": {"graph": {"scope": "assigned"}}, "everyHours": 24}, "every 24 hours, who is assigned"),
+        ("schedule", {"after": "suspended", "why": "undo1 takes back"}, "suspended: undo1 takes back"),
+        ("autoApprove", {"share": 0.015, "number": 5, "on": False}, "off, kept for later: 5 links and 1.5 % of the"),
+        ("adoptOnCreate", True, "on"),
+        ("rules", [{"rule": "userName", "trust": "weak"}], "userName weak"),
+        ("verifiedDomains", [], "none"),
+    ],
+)
+def test_values_of_the_history_are_said_in_words(name: str, value: Any, said: str) -> None:
+    assert say(name, value).startswith(said)

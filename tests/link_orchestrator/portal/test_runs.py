@@ -634,6 +634,9 @@ async def test_a_verification_says_of_how_many_the_plan_expected_that_they_wait(
     await api.wait(f"linking/verifications/{found}", "done")
     page = (await door.get(here(run, "/verify"))).text
     assert "1 of these 2 the plan expected to wait" in page
+    overview = (await door.get("")).text
+    assert "Provisioning has not come through 2 links yet. Of these the plan expected 1 to wait" in overview
+    assert "created" not in overview[overview.index("Not every link is confirmed") :].partition("See whose")[0]
 
 
 async def test_a_plan_in_which_other_attributes_change_than_sign_in_names_is_approved(api: Api, door: Door) -> None:
@@ -678,6 +681,9 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     assert f"As before their link {back['counts']['undone']}" in page.text
     assert "<h1>Undo <span" in page.html
     assert "Done</span></h1>" in page.html
+    row = await row_of(api, run, "link")
+    told = (await door.get(here(run, "/rows/" + row["id"]))).text
+    assert "Linked. Taken back since (as before their link), by an undo" in told
     meant = f"{back['counts']['undone']:,} links of this run were taken back Nobody loses access by that"
     assert meant in (await door.get(here(run))).text
     assert meant in (await door.get("")).text
