@@ -18,7 +18,7 @@ from link_orchestrator.portal.pages.run import OneRun
 from link_orchestrator.portal.rendering import render
 from link_orchestrator.requests.pages.run import summary
 from shared.host.auth import Caller
-from tests.link_orchestrator.portal.door import SETTINGS, Door, opened
+from tests.link_orchestrator.portal.door import READER, SETTINGS, Door, opened
 from tests.link_orchestrator.running import csv_file, graph
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -191,3 +191,9 @@ async def bring_people(door: Door) -> None:
     await door.api.bring(csv_file(*({"userName": name, "email": name} for name in names)))
     run = await door.api.plan(*(graph(number, name) for number, name in enumerate(names[:2])))
     await door.api.apply(run)
+
+
+async def test_a_reader_is_told_who_does_what_is_next(door: Door) -> None:
+    page = await door.get("", READER)
+    assert "An Operator or an Owner does it. Your role looks on. Look at its page" in page.text
+    assert "Your role looks on" not in (await door.get("")).text
