@@ -121,7 +121,7 @@ async def test_what_an_undo_would_not_give_back_is_seen_before_it(screen: Screen
     await screen.page.get_by_role("button", name="Look what the undo would do").click()
     main = screen.page.get_by_role("main")
     await expect(main).to_contain_text("1 account that provisioning switched off stays inactive")
-    await expect(main).to_contain_text("userName of 1 account")
+    await expect(main).to_contain_text("Sign-in name of 1 account")
     await expect(screen.page.get_by_role("link", name="new@contoso.com")).to_be_visible()
     await screen.check("undo-preview-partly")
     await screen.open(f"accounts/{row['account']['id']}")
