@@ -252,6 +252,12 @@ def after_undo(undos: Sequence[Mapping[str, Any]], run: Mapping[str, Any] | None
     )
 
 
+def in_words(name: str) -> str:
+    """Return a name of the API, like `outsideVerifiedDomains`, as words."""
+    spaced = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
+    return spaced[:1].upper() + spaced[1:]
+
+
 def in_letters(text: str) -> str:
     """Return a text with its domains in the letters that people write: the DNS has `xn--mller-kva.example` for ü."""
     return _A_LABEL.sub(_in_letters, text) if "xn--" in text else text

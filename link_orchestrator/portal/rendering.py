@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from link_orchestrator.portal.assets import addresses
 from link_orchestrator.portal.remedies import in_page_words
-from link_orchestrator.words import in_letters
+from link_orchestrator.words import in_letters, in_words
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 ROOT: Final = "/portal"
@@ -47,7 +47,7 @@ def environment() -> Environment:
     )
     made.filters.update(in_letters=in_letters)
     made.filters.update(
-        in_page_words=in_page_words, number=number, moment=moment, words=words, capital=capital, address=address
+        in_page_words=in_page_words, number=number, moment=moment, words=in_words, capital=capital, address=address
     )
     ui = SimpleNamespace()
     made.globals.update(url=url, asset=lambda name: url(addresses()[name]), ui=ui)
@@ -85,9 +85,3 @@ def capital(sentence: str) -> str:
     """Return a sentence with a capital at its beginning, unless it begins with an attribute such as `userName`."""
     first = sentence.partition(" ")[0]
     return sentence if first != first.lower() else sentence[:1].upper() + sentence[1:]
-
-
-def words(name: str) -> str:
-    """Return a name of the API, like `outsideVerifiedDomains`, as words."""
-    spaced = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
-    return spaced[:1].upper() + spaced[1:]

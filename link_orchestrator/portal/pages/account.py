@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.forms import NOTHING_SENT, Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.rendering import words
+from link_orchestrator.words import in_words
 from shared.scim.errors import InvalidValue
 
 GROUPS: Final = 20
@@ -77,7 +77,7 @@ Document = Mapping[str, Any]
 def label_of(name: str) -> str:
     """Return what an attribute is called in words, by its name in the API; of an extension by that behind its URN."""
     short = name.rpartition(":")[2]
-    return LABELS.get(short) or PARTS.get(short) or LABELS.get(f"enterprise.{short}") or words(short)
+    return LABELS.get(short) or PARTS.get(short) or LABELS.get(f"enterprise.{short}") or in_words(short)
 
 
 class Attribute(NamedTuple):
