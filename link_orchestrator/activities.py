@@ -31,6 +31,7 @@ from link_orchestrator.orchestrator import (
     AGAIN_PASSES,
     COMPARE_PASSES,
     GROUP_PLAN_PASSES,
+    NAME_PASSES,
     PLAN_PASSES,
     REVIEW_PASSES,
     SUGGEST_PASSES,
@@ -48,7 +49,10 @@ from shared.turns import without_full_collections
 log = logging.getLogger("scimlink")
 
 PLANNING = frozenset(
-    ("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES, *SUGGEST_PASSES, *GROUP_PLAN_PASSES, *REVIEW_PASSES)
+    (
+        *("changes", *COMPARE_PASSES, *PLAN_PASSES, *AGAIN_PASSES),
+        *(*GROUP_PLAN_PASSES, *REVIEW_PASSES, *SUGGEST_PASSES, *NAME_PASSES),
+    )
 )
 """Passes that write only staged sets and the plan, so they may be dropped anywhere. The others stop by themselves."""
 LOOK_SECONDS = 1.0
@@ -152,7 +156,6 @@ async def reach_milestone(directories: Directories, message: Mapping[str, Any]) 
 
     warned = None
     if state is State.PLANNED and (run := await jobs.get(reached.job)).state is State.STARTED:
-        await directory.plan_names(run.id).merge()
         warned = await gather(directory, run, counts)
 
     def change(job: Job) -> Job:

@@ -233,6 +233,7 @@ RUN: Final = Kind(
         "weigh_again": partial(plan.weigh, again=True),
         "decide_again": partial(plan.decide_all, again=True),
         "suggest": suggest.suggest,
+        "merge_names": plan.merge_names,
         "resolve_members": plan_groups.resolve_members,
         "decide_groups": plan_groups.decide_groups,
         "keep_reviews": keep_reviews.keep_reviews,

@@ -7,13 +7,14 @@ activities than the directory has buckets, and they run a window at a time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, TypeVar
 
 from link_orchestrator.messages import (
     ACTIVATING,
+    WINDOW,
     Answer,
     Approved,
     Compare,
@@ -42,9 +43,9 @@ FORMER_COMPARE_PASSES = COMPARE_PASSES[1:]
 """Those of a run that began before there was a FORM: once it is planned, its history is replayed as it was."""
 AGAIN_PASSES = tuple(f"{name}_again" for name in PLAN_PASSES)
 """PLAN_PASSES over nothing but what COMPARE_PASSES found to have changed since the earlier runs."""
-SUGGEST_PASSES = ("suggest",)
-"""Passes in one slice behind those, where both identities and accounts are left without a match."""
-SUGGESTS = 2
+SUGGEST_PASSES, NAME_PASSES = ("suggest",), ("merge_names",)
+"""Passes in one slice behind all that plan, beside each other: the first where people and accounts are left over."""
+SUGGESTS, MERGES_NAMES = 2, 3
 """The FORM since which there are such passes."""
 APPLY_PASSES = ("reserve", "apply")
 PILOT_PASSES = APPLY_PASSES[1:]
@@ -67,8 +68,6 @@ SKIMMED = 4
 """Ordinary slices that make up one slice of a skimming pass."""
 UNCHANGED_TOO = (*SKIMMING, *GROUP_PLAN_PASSES, *GROUP_APPLY_PASSES)
 """Passes that go over the whole directory even where the run decides only on what changed."""
-WINDOW = 8
-"""Slices of a pass that run at the same time."""
 APPROVE, CANCEL = "approve", "cancel"
 """Events that a planned run waits for."""
 LONGEST_TIMER = timedelta(days=5)
@@ -184,10 +183,9 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         asked = Compare(job=start.job, directory=start.directory)
         extent = yield from _call(context, retry, "choose_extent", asked, Extent)
     planned = yield from _passes(context, retry, _cut(start, extent, _planning(start, extent)), "plan")
-    if planned is not None and start.form >= SUGGESTS and planned["noAccount"] and planned["noIdentity"]:
-        whole = start.model_copy(update={"slices": 1})
-        suggested = yield from _passes(context, retry, [(name, whole) for name in SUGGEST_PASSES], "plan")
-        planned = None if suggested is None else planned + suggested
+    if planned is not None and (finishing := _finishing(start, planned)):
+        finished = yield from _slices_of(context, retry, finishing, "plan")
+        planned = None if finished is None else planned + finished
     if planned is None:
         return (yield from _end(context, retry, start, "cancelled"))
     if not (extent.everything or extent.slices or planned["groupLink"]):
@@ -235,6 +233,15 @@ def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
     groups = GROUP_PLAN_PASSES if start.groups else ()
     reviews = REVIEW_PASSES if start.keeps_reviews else ()
     return (PLAN_PASSES if extent.everything else again) + groups + reviews
+
+
+def _finishing(start: Start, planned: Mapping[str, int]) -> list[Slice]:
+    """Return the slices of the passes that finish a plan. None of them needs another."""
+    left = planned["noAccount"] and planned["noIdentity"]
+    suggest = SUGGEST_PASSES if start.form >= SUGGESTS and left else ()
+    names = (*suggest, *(NAME_PASSES if start.form >= MERGES_NAMES else ()))
+    whole = start.model_copy(update={"slices": 1})
+    return [slice_ for name in names for slice_ in _slices(whole, name)]
 
 
 def _cut(start: Start, extent: Extent, passes: tuple[str, ...]) -> list[tuple[str, Start]]:
@@ -304,12 +311,16 @@ def _passes(context: Any, retry: Any, passes: Iterable[tuple[str, Start]], progr
 
 
 def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> Steps:
-    """Run one activity for every slice of a pass, a window at a time. Returns their counts, or None once cancelled."""
-    slices = _slices(start, name)
+    """Run one activity for every slice of a pass. Returns their counts, or None once the job is cancelled."""
+    return (yield from _slices_of(context, retry, _slices(start, name), progress))
+
+
+def _slices_of(context: Any, retry: Any, slices: Sequence[Slice], progress: str) -> Steps:
+    """Run one activity for each of these slices, a window at a time. Returns their counts, or None once cancelled."""
     counts: Counter[str] = Counter()
     since = _moment(context.current_utc_datetime)
     for at in range(0, len(slices), WINDOW):
-        progress_ = {"phase": progress, "pass": name, "since": since, "done": at, "of": len(slices)}
+        progress_ = {"phase": progress, "pass": slices[at].pass_name, "since": since, "done": at, "of": len(slices)}
         context.set_custom_status(progress_ | {"counts": dict(counts)})
         window = slices[at : at + WINDOW]
         outage, away = _Outage(), False
@@ -327,7 +338,7 @@ def _pass(context: Any, retry: Any, start: Start, name: str, progress: str) -> S
                 if answer.stopped:
                     return None
             again = [slice_ for slice_, answer in zip(tried, answers, strict=True) if answer.wait or answer.away]
-            window, away = again + window[len(tried) :], any(answer.away for answer in answers)
+            window, away = [*again, *window[len(tried) :]], any(answer.away for answer in answers)
             if again:
                 yield from _pause(context, outage, answers, progress_ | {"counts": dict(counts)})
     return counts

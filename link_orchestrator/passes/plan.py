@@ -377,6 +377,12 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
     return counts
 
 
+async def merge_names(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Put the names of all rows in one order, by which they are found. The pass runs in one slice."""
+    await directory.plan_names(job.id).merge()
+    return Counter()
+
+
 async def _assigned(directory: Directory, job: Job, bucket: int) -> set[str] | None:
     """Return the folded ids of a bucket's people who are assigned to the application, None where nobody said who."""
     names = job.options.get(ASSIGNED)

@@ -119,13 +119,15 @@ class _Search:
             for place in index.near(left.person):
                 if found := likeness(left.person, held[place].person):
                     some.append(_Found(found, held[place].known()))
-                    mine[place] = _best([*mine[place], _Found(found, known)])
+                    if len(best := mine[place]) < MOST_SUGGESTIONS or found.score >= best[-1].likeness.score:
+                        mine[place] = _best([*best, _Found(found, known)])
             if some and len(theirs) < MOST_LEFT:
                 theirs.append((known, _best(some)))
             await turns.step()
         bearers |= index.bearers
         await self._tell(self._many, self._few, theirs, bearers)
-        told = ((held[place].known(), some) for place, some in mine.items())
+        # In the order in which they were read: rows of one bucket are written together.
+        told = ((held[place].known(), mine[place]) for place in sorted(mine))
         await self._tell(self._few, self._many, told, bearers)
         await self._directory.findings.write(self._job.id, "suggest", {PROBABLE: self._found})
         self._counts[WARNINGS + PROBABLE] = self._found.count

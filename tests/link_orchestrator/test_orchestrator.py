@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from infra.local.faults import Call, FaultyTables
-from link_orchestrator.messages import FORM, Answer, Extent, SliceDone, Start
+from link_orchestrator.messages import FORM, WINDOW, Answer, Extent, SliceDone, Start, slices_for
 from link_orchestrator.orchestrator import (
     AGAIN_PASSES,
     APPLY_PASSES,
     GROUP_APPLY_PASSES,
     GROUP_PLAN_PASSES,
+    NAME_PASSES,
     PLAN_PASSES,
-    WINDOW,
     import_accounts,
     import_groups,
     link_accounts,
@@ -69,9 +69,16 @@ async def test_every_pass_sees_every_bucket_once_and_never_more_than_a_window_at
     assert milestones(engine) == ["planned", "done"]
 
 
-@pytest.mark.parametrize(("form", "first"), [(FORM, ("spread",)), (0, ())])
+@pytest.mark.parametrize(
+    ("items", "slices"), [(0, 1), (2_000, 1), (2_001, 2), (42_000, 8), (128_000, 8), (128_001, 16), (2_100_000, 136)]
+)
+def test_a_pass_has_whole_windows_of_slices_once_there_is_work_for_one(items: int, slices: int) -> None:
+    assert slices_for(items) == slices
+
+
+@pytest.mark.parametrize(("form", "first", "last"), [(FORM, ("spread",), NAME_PASSES), (0, (), ())])
 async def test_a_later_run_of_an_earlier_version_has_the_passes_of_its_history(
-    form: int, first: tuple[str, ...]
+    form: int, first: tuple[str, ...], last: tuple[str, ...]
 ) -> None:
     """A plan that waits when the app is replaced is replayed from its first pass on."""
     answer = answers()
@@ -82,7 +89,7 @@ async def test_a_later_run_of_an_earlier_version_has_the_passes_of_its_history(
     engine = Engine(call)
     assert await engine.play(link_accounts, START.model_copy(update={"compares": True, "form": form})) == "done"
     compared = ("changes", *first, "lead", "touch", "gather")
-    assert stages(engine) == [*compared, *AGAIN_PASSES, *APPLY_PASSES]
+    assert stages(engine) == [*compared, *AGAIN_PASSES, *last, *APPLY_PASSES]
 
 
 async def test_a_slice_that_cannot_go_on_says_why_the_job_failed() -> None:

@@ -26,6 +26,7 @@ STEPS: Final[Mapping[str, str]] = {
     "weigh": "Weighing the evidence",
     "decide": "Deciding",
     "suggest": "Looking for who may be whose",
+    "merge_names": "Putting names in order",
     "resolve_members": "Comparing members of groups",
     "decide_groups": "Deciding on groups",
     "keep_reviews": "Keeping the reviews of the run before",

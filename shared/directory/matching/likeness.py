@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +32,8 @@ MOST_SUGGESTIONS: Final = 3
 """Counterparts that are suggested for one account or identity."""
 MOST_IN_COMMON: Final = 60
 """People who may have something in common by which others are looked for among them; what more have finds nobody."""
+MOST_COMPARED: Final = 8
+"""People with whom one is compared: those with whom they have most in common."""
 MOST_TOKENS: Final = 4
 """Words of a name that are looked at."""
 MOST_ADDRESSES: Final = 6
@@ -51,17 +53,37 @@ _WORD = re.compile(r"[^\W_]+")
 _DOUBLED = str.maketrans({"ß": "s", "ø": "o", "æ": "a", "œ": "o", "å": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "t"})
 
 
+Words = Sequence[tuple[str, ...]]
+"""Names, or addresses, as their words."""
+
+
+class _Text(NamedTuple):
+    """Words, and what they are: a name, an address, or an address of several words, as only these are made of names."""
+
+    words: tuple[str, ...]
+    is_name: bool
+    is_address: bool
+    is_named: bool
+
+    @classmethod
+    def of(cls, words: tuple[str, ...], names: Words, addresses: Words) -> _Text:
+        """Return words as they stand among the names and addresses of somebody."""
+        return cls(words, words in names, words in addresses, words in addresses and len(words) > 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """What is compared of an account or an identity.
 
-    `names` and `addresses` are their words in plain small letters, each sorted. `compact` has the addresses in one
-    word, `forms` the words that people make of the name for a login; `number` is the employee number.
+    `names` and `addresses` are their words in plain small letters, each sorted; `texts` has both, and what each is.
+    `compact` has the addresses in one word, `forms` the words that people make of the name for a login; `number` is
+    the employee number.
     """
 
     id: str
     names: tuple[tuple[str, ...], ...]
     addresses: tuple[tuple[str, ...], ...]
+    texts: tuple[_Text, ...]
     compact: frozenset[str]
     forms: frozenset[str]
     number: str | None = None
@@ -69,11 +91,15 @@ class Person:
     @classmethod
     def of(cls, id_: str, names: Iterable[str], addresses: Iterable[str], number: str | None = None) -> Person:
         """Return the person of an id, with names, and addresses or login names, as they are written."""
-        named = list(dict.fromkeys(words for name in names if len(words := _words(name)) > 1))
-        locals_ = list(dict.fromkeys(words for one in addresses if (words := _local(one))))[:MOST_ADDRESSES]
+        # Each text once before its words are looked for: most names of one person are the same letters.
+        named = list(dict.fromkeys(words for name in dict.fromkeys(names) if len(words := _words(name)) > 1))
+        locals_ = list(dict.fromkeys(words for one in dict.fromkeys(addresses) if (words := _local(one))))
+        del locals_[MOST_ADDRESSES:]
         compact = frozenset("".join(words) for words in locals_)
         forms = frozenset(form for words in named for form in _forms(words))
-        return cls(id_, _sorted(named), _sorted(locals_), compact, forms, comparable_number(number))
+        names_, addresses_ = _sorted(named), _sorted(locals_)
+        texts = tuple(_Text.of(words, names_, addresses_) for words in dict.fromkeys(names_ + addresses_))
+        return cls(id_, names_, addresses_, texts, compact, forms, comparable_number(number))
 
     def marks(self) -> set[int]:
         """Return numbers that people who are alike have in common: one that is odd, or several."""
@@ -84,7 +110,7 @@ class Person:
                 sure.add(" ".join(words))
                 some |= {f"{one[:4]}.{other[:1]}" for one, other in permutations(words, 2) if len(one) > 1}
             some.update(words)
-        return {crc32(one.encode()) << 1 | 1 for one in sure} | {crc32(one.encode()) << 1 for one in some}
+        return {crc32(one.encode()) | 1 for one in sure} | {crc32(one.encode()) & ~1 for one in some}
 
 
 class Likeness(NamedTuple):
@@ -98,11 +124,19 @@ def likeness(one: Person, other: Person) -> Likeness | None:
     """Return how much two are alike; None if it is too little to show, or their numbers contradict it."""
     if one.number is not None and other.number not in (None, one.number):
         return None
-    found = (
-        0.9 * _alike(one.names, other.names),
-        0.9 * _alike(one.addresses, other.addresses),
-        0.82 * _named(one, other),
-    )
+    names = addresses = 0.0
+    # Or an address of one is what people make of the name of the other for a login.
+    in_address = 0.0 if one.compact.isdisjoint(other.forms) and other.compact.isdisjoint(one.forms) else 100.0
+    for words, is_name, is_address, is_named in one.texts:
+        for other_words, other_is_name, other_is_address, other_is_named in other.texts:
+            score = _likeness_of(words, other_words)
+            if score > names and is_name and other_is_name:
+                names = score
+            if score > addresses and is_address and other_is_address:
+                addresses = score
+            if score > in_address and ((is_named and other_is_name) or (is_name and other_is_named)):
+                in_address = score
+    found = (0.9 * names, 0.9 * addresses, 0.82 * in_address)
     if (best := max(found)) < LEAST_SCORE:
         return None
     shown = tuple(name for name, score in zip(_MAY_BE_ALIKE, found, strict=True) if score >= LEAST_SCORE)
@@ -112,12 +146,6 @@ def likeness(one: Person, other: Person) -> Likeness | None:
 def _sorted(names: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     """Return names with their words sorted, each once: "Miller, Jane" is "Jane Miller" then."""
     return tuple(dict.fromkeys(tuple(sorted(words)) for words in names))
-
-
-def _alike(some: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> float:
-    if len(some) == 1 == len(others):  # as most have one name, and one address
-        return _likeness_of(some[0], others[0])
-    return max([_likeness_of(one, other) for one in some for other in others], default=0.0)
 
 
 def _likeness_of(one: tuple[str, ...], other: tuple[str, ...]) -> float:
@@ -150,20 +178,6 @@ def _likeness_of_others(one: tuple[str, ...], other: tuple[str, ...]) -> float:
         best = sum(max([fuzz.ratio(word, another) for another in theirs]) for word in mine)
         return (100.0 * (len(few) - len(mine)) + best) / len(few)
     return fuzz.ratio(" ".join(one), " ".join(other))
-
-
-def _named(one: Person, other: Person) -> float:
-    """Return how much an address of one of two people is the name of the other, of 100."""
-    if not (one.compact.isdisjoint(other.forms) and other.compact.isdisjoint(one.forms)):
-        return 100.0
-    return max(_alike(_whole(one.addresses), other.names), _alike(_whole(other.addresses), one.names))
-
-
-def _whole(addresses: tuple[tuple[str, ...], ...]) -> Sequence[tuple[str, ...]]:
-    """Return the addresses of more than one word: only these are made like a name."""
-    if len(addresses) == 1:
-        return addresses if len(addresses[0]) > 1 else ()
-    return [words for words in addresses if len(words) > 1]
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -201,31 +215,27 @@ class Index:
     """People, found by what they have in common with somebody: eight bytes for each mark that one has."""
 
     def __init__(self, people: Sequence[Person]) -> None:
-        self.people = people
-        entries = [key << _PLACE_BITS | place for place, person in enumerate(people) for key in person.marks()]
+        entries = [mark << 32 | place for place, person in enumerate(people) for mark in person.marks()]
         entries.sort()
-        self._entries = array("Q", entries)
+        self._marks = array("I", [entry >> 32 for entry in entries])
+        self._places = array("I", [entry & 0xFFFFFFFF for entry in entries])
         self.bearers = Counter(name for person in people for name in person.names)
         """How many have each name."""
 
-    def near(self, person: Person) -> Iterator[int]:
-        """Yield the places of those who may be alike."""
-        sure, seen, several = set[int](), set[int](), set[int]()
-        for mark in person.marks():
-            low = bisect_left(self._entries, mark << _PLACE_BITS)
-            high = bisect_left(self._entries, (mark + 1) << _PLACE_BITS, low)
+    def near(self, person: Person) -> list[int]:
+        """Return the places of those who may be alike, MOST_COMPARED at most, those with most in common first."""
+        found: list[int] = []
+        for mark in sorted(person.marks()):  # in an order, so that of equals the same are compared each time
+            low = bisect_left(self._marks, mark)
+            high = bisect_right(self._marks, mark, low)
             if low < high <= low + MOST_IN_COMMON:
-                places = {entry & _PLACE for entry in self._entries[low:high]}
+                places = self._places[low:high]
+                found.extend(places)
                 if mark & 1:
-                    sure |= places
-                else:
-                    several |= seen & places
-                    seen |= places
-        return iter(sure | several)
-
-
-_PLACE_BITS: Final = 24
-_PLACE: Final = (1 << _PLACE_BITS) - 1
+                    found.extend(places)
+        common = Counter(found)
+        several = [place for place, count in common.items() if count > 1]
+        return sorted(several, key=common.__getitem__, reverse=True)[:MOST_COMPARED]
 
 
 def among(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from link_orchestrator.messages import Slice, Start
-from link_orchestrator.orchestrator import PLAN_PASSES, SUGGEST_PASSES, link_accounts
+from link_orchestrator.orchestrator import NAME_PASSES, PLAN_PASSES, SUGGEST_PASSES, link_accounts
 from link_orchestrator.passes import suggest as suggesting
 from link_orchestrator.passes.suggest import suggest
 from shared.directory.directory import Directories
@@ -127,9 +127,10 @@ async def test_so_many_are_left_that_nobody_is_suggested(app: App, monkeypatch: 
 @pytest.mark.parametrize(
     ("counted", "form", "runs"),
     [
+        ({"noAccount": 1, "noIdentity": 1}, 3, True),
+        ({"noAccount": 1}, 3, False),
+        ({"noIdentity": 1}, 3, False),
         ({"noAccount": 1, "noIdentity": 1}, 2, True),
-        ({"noAccount": 1}, 2, False),
-        ({"noIdentity": 1}, 2, False),
         ({"noAccount": 1, "noIdentity": 1}, 1, False),
     ],
 )
@@ -138,8 +139,8 @@ async def test_the_pass_runs_where_both_sides_are_left_and_in_no_history_of_an_e
 ) -> None:
     engine = Engine(answers(decide={"counts": counted}))
     assert await engine.play(link_accounts, START.model_copy(update={"form": form})) == "done"
-    suggested = SUGGEST_PASSES if runs else ()
-    assert stages(engine)[: 4 + len(suggested)] == [*PLAN_PASSES, *suggested]
+    finishing = (SUGGEST_PASSES if runs else ()) + (NAME_PASSES if form >= 3 else ())
+    assert stages(engine)[: 4 + len(finishing)] == [*PLAN_PASSES, *finishing]
     assert ("suggest" in stages(engine)) == runs
     slices = [message for name, message in engine.calls if message.get("stage") == "suggest"]
     assert [(one["low"], one["high"]) for one in slices] == ([(0, 64)] if runs else [])

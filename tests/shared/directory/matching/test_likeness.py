@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shared.directory.matching.likeness import (
     LEAST_SCORE,
+    MOST_COMPARED,
     MOST_SCORE,
     NAMESAKES_SCORE,
     Index,
@@ -70,6 +71,15 @@ def test_of_namesakes_none_is_likelier_than_another() -> None:
 def test_what_very_many_have_in_common_finds_nobody() -> None:
     crowd = Index([person(f"Test User{number}", f"test{number}@a.example") for number in range(500)])
     assert [*crowd.near(person("Test Berg", "test.berg@b.example"))] == []
+
+
+def test_of_many_who_may_be_alike_those_with_most_in_common_are_compared() -> None:
+    namesakes = [person("Anna Berger", f"anna.berger{n}x@a.example") for n in range(30)]
+    found = Index([*namesakes, person("Anna Berg", "anna.berg@a.example"), *namesakes[:10]]).near(
+        person("Anna Berg", "anna.berg@b.example")
+    )
+    assert len(found) == MOST_COMPARED
+    assert found[0] == 30
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
