@@ -431,7 +431,8 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "part",
         "the policy was changed since this plan was made: {listed}",
         "The plan goes by the policy as it was. Whom the policy excludes by now, and whose account it sets aside, is "
-        "not linked: their rows are refused. For all else drop this plan, and make another one.",
+        "not linked: their rows are refused. GET /linking/runs/{run}/left-out counts them. For all else drop this "
+        "plan, and make another one.",
     ),
     PROBABLE: _Sentence(
         "identity",

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.passes.refusals import CHANGED, DELETED, HELD, WHY_GROUP, counts_of_group, refused, word_of
 from link_orchestrator.run import GROUPS_APPROVED, by_run
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, NotFound, Stale
@@ -23,7 +24,6 @@ from shared.directory.work.plan import PlanRow
 LINKED, REFUSED, LEFT = "groupsLinked", "groupsRefused", "groupsLeft"
 ATTEMPTS = 5
 """Times that a group is looked at again because others changed it."""
-_CHANGED = "refused: the group or its members changed since the plan; a new run decides again"
 
 
 async def apply_groups(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
@@ -37,7 +37,7 @@ async def apply_groups(directory: Directory, job: Job, slice_: Slice) -> Counter
                     return counts
                 outcome = row.outcome or await _outcome(directory, job, row)
                 await plan.record_outcomes(bucket, {row.subject: outcome}, [row])
-                counts[_COUNTED[outcome.partition(":")[0]]] += 1
+                counts.update((_COUNTED[word_of(outcome)], *counts_of_group(outcome)))
     return counts
 
 
@@ -51,22 +51,22 @@ async def _outcome(directory: Directory, job: Job, row: PlanRow) -> str:
         # Durable Functions may run an activity twice at once, so the other writer may have been its twin: look again.
         with contextlib.suppress(AlreadyExists, NotFound, Stale):
             return await _link(directory, job, row)
-    return _CHANGED
+    return refused(WHY_GROUP[CHANGED])
 
 
 async def _link(directory: Directory, job: Job, row: PlanRow) -> str:
     groups = directory.groups
     group = await groups.find(row.shown["group"]["id"])
     if group is None:
-        return "refused: the group was deleted since the plan"
+        return refused(WHY_GROUP[DELETED])
     if is_linked_to(group, row.subject):
         return "linked"
     begun = group.version_before_link == row.version
     if group.version != row.version and not begun:
-        return _CHANGED
+        return refused(WHY_GROUP[CHANGED])
     carrying = await groups.list_by(Key("externalId", row.subject))
     if any(other.id != group.id and is_linked_to(other, row.subject) for other in carrying):
-        return "refused: another group carries its object id by now"
+        return refused(WHY_GROUP[HELD])
     document = group.document() | {"externalId": row.subject}
     after = replace(group.with_document(document), status=Status.CLAIMED, retired=False, left=None)
     await groups.link(group, after, by=by_run(job.id), begun=begun)
