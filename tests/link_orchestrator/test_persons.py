@@ -100,6 +100,16 @@ async def test_the_name_of_a_person_goes_with_the_term_though_the_run_stays(tmp_
         assert "eva@contoso.com" not in json.dumps([kept, [row.to_json() for row in rows]])
 
 
+@pytest.mark.usefixtures("behind_sign_in")
+async def test_what_is_remembered_of_a_warning_has_no_name_as_it_has_no_term(tmp_path: Path) -> None:
+    async with serving(tmp_path) as app, as_eva(app) as eva:
+        run = await decided(eva)
+        assert {one["persons"]["acknowledged"] for one in run["warnings"]} == {"eva@contoso.com"}
+        remembered = await (await directory_of(app)).findings.acknowledged()
+        assert set(remembered) == {one["code"] for one in run["warnings"]}
+        assert "eva" not in json.dumps(remembered)
+
+
 async def test_a_header_that_anybody_could_send_names_nobody(app: App) -> None:
     """App Service Authentication does not stand before this app."""
     async with as_eva(app) as eva:

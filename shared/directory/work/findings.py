@@ -107,8 +107,11 @@ class Findings:
     async def acknowledge(self, codes: Mapping[str, Mapping[str, str]]) -> None:
         """Remember that warnings were acknowledged, each in the place of the one of its code before.
 
-        Of two at the same time one may be lost: then a person is asked again.
+        Of two at the same time one may be lost: then a person is asked again. Who it was is kept without their name,
+        which has a term, and this row has none.
         """
         if codes:
-            columns = split_text("codes", dump({**await self.acknowledged(), **codes}))
+            known = {**await self.acknowledged(), **codes}
+            nameless = {code: {n: v for n, v in one.items() if n != "person"} for code, one in known.items()}
+            columns = split_text("codes", dump(nameless))
             await self._tables.commit(self._partition, [Upsert(ACKNOWLEDGED, columns)])
