@@ -296,13 +296,10 @@ async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> d
 
 
 async def _acknowledged(directory: Directory) -> dict[str, Mapping[str, str]]:
-    """Return, by code, what was acknowledged with a plan that then linked somebody; with a name where one is known."""
+    """Return, by code, what was acknowledged with a plan that then linked somebody."""
     known = await directory.findings.acknowledged()
     held = {run: await _has_linked(directory, run) for run in {one["run"] for one in known.values()}}
-    linked = {code: one for code, one in known.items() if held[one["run"]]}
-    people = await directory.activity.people(one["by"] for one in linked.values())
-    names = {by: {"person": name} for by, name in people.items()}
-    return {code: {**one, **names.get(one["by"], {})} for code, one in linked.items()}
+    return {code: one for code, one in known.items() if held[one["run"]]}
 
 
 async def _has_linked(directory: Directory, run: str) -> bool:

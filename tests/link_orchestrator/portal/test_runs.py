@@ -22,7 +22,7 @@ from link_orchestrator.portal.rendering import render
 from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories
 from shared.host.auth import Caller
-from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
+from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Answer, Door
 from tests.link_orchestrator.portal.people import bring
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api, csv_file, graph
@@ -52,6 +52,13 @@ def here(run: Any, page: str = "") -> str:
 def boxes(run: Any) -> list[str]:
     """Return what the boxes of all warnings of a run send."""
     return [f"{one['code']} {one['digest']}" for one in run["warnings"]]
+
+
+def seal_on(page: Answer) -> str:
+    """Return the seal of what a page shows."""
+    found = re.search(r'name="shown" value="([0-9a-f]+)"', page.html)
+    assert found, "nothing is asked on this page"
+    return found[1]
 
 
 async def row_of(api: Api, run: Any, decision: str, place: int = 0) -> Any:
@@ -452,9 +459,30 @@ async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Ap
     page = await door.get(pair)
     assert "Are they the same person?" in page.text
     assert "Nothing of the two is alike" not in page.text
-    assert (await door.send(pair, {"do": "name", "account": account["id"]})).status == 303
+    sent = {"do": "name", "account": account["id"], "shown": seal_on(page)}
+    assert (await door.send(pair, sent)).status == 303
     assert "It is to be linked" in (await door.get(path)).text
     assert (await door.send(path, {"do": "review", "one": "leave"})).status == 303
+    assert "It is to be linked" not in (await door.get(path)).text
+
+
+async def test_nobody_is_named_but_by_the_page_that_shows_the_two_as_they_are(door: Door, api: Api, run: Any) -> None:
+    (row,) = await api.decisions(run, "ambiguous")
+    path = here(run, f"/rows/{row['id']}")
+    brought = await bring(door, "zzyx.qwv", "zzyx.two")
+    stranger, other = brought["zzyx.qwv"], brought["zzyx.two"]
+    to = await door.send(path, {"do": "name", "account": stranger})
+    pair = f"{path}/counterpart?account={stranger}"
+    assert (to.status, to.headers["Location"]) == (303, f"/portal/{pair}"), "the row's page showed none but candidates"
+    shown, colleague = seal_on(await door.get(pair)), seal_on(await door.get(pair, COLLEAGUE))
+    elsewhere = seal_on(await door.get(f"{path}/counterpart?account={other}"))
+    for seal in ("", "0" * 64, "\u00e9", colleague, elsewhere):
+        refused = await door.send(pair, {"do": "name", "account": stranger, "shown": seal})
+        assert (refused.status, "were not shown side by side as they are now" in refused.text) == (400, True)
+        assert seal_on(refused) == shown, "the page asks its question"
+    await api.bring(csv_file({"userName": "zzyx.qwv", "displayName": "Somebody Else"}))
+    refused = await door.send(pair, {"do": "name", "account": stranger, "shown": shown})
+    assert (refused.status, "Somebody Else" in refused.text) == (400, True), "the account changed since"
     assert "It is to be linked" not in (await door.get(path)).text
 
 
@@ -475,8 +503,11 @@ async def test_a_counterpart_of_an_account_is_a_person_who_was_read(door: Door, 
         assert (refused.status, said in refused.text) == (400, True)
     to = await door.send(path, {"do": "look", "identity": object_id})
     pair = to.headers["Location"].removeprefix("/portal/")
-    assert person["identity"]["userPrincipalName"] in (await door.get(pair)).text
-    assert (await door.send(pair, {"do": "name", "identity": object_id})).status == 303
+    page = await door.get(pair)
+    assert person["identity"]["userPrincipalName"] in page.text
+    assert (await door.send(pair, {"do": "name", "identity": object_id})).status == 400
+    sent = {"do": "name", "identity": object_id, "shown": seal_on(page)}
+    assert (await door.send(pair, sent)).status == 303
 
 
 async def test_a_file_of_decisions_is_taken_and_what_was_not_is_said_by_its_line(
