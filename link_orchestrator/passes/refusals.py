@@ -17,14 +17,15 @@ CHANGED, DELETED, HELD, NAMED = "changed", "deleted", "held", "named"
 WHY: Final[Mapping[str, str]] = {
     CHANGED: "the account changed since the plan; a new run decides again",
     DELETED: "the account was deleted since the plan",
-    EXCLUDED: "the policy excludes the person by now; a new run decides again",
-    SET_ASIDE: "the policy sets the account aside by now; a new run decides again",
+    EXCLUDED: "the directory's policy excludes the person by now, whatever policy the run goes by",
+    SET_ASIDE: "the directory's policy sets the account aside by now, whatever policy the run goes by",
     HELD: "another account holds this identity's {} by now",
 }
 """What is said of each, by its name. What is in the way of an account that a review named has many words: NAMED."""
 WHY_GROUP: Final[Mapping[str, str]] = {
     CHANGED: "the group or its members changed since the plan; a new run decides again",
     DELETED: "the group was deleted since the plan",
+    EXCLUDED: "the directory's policy excludes the group by now",
     HELD: "another group carries its object id by now",
 }
 

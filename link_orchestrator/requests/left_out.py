@@ -16,6 +16,7 @@ from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.accounts import DecisionKind
+from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
 from shared.json_text import dump
@@ -47,6 +48,7 @@ async def get_left_out(directory: Directory, request: Request) -> Response:
         "lookedAt": found.links,
         "more": found.more,
         "refused": dict(found.refused),
+        "groups": await _count_groups(directory, job, left_out),
         "rows": found.named,
     }
     return Response(200, dump(document))
@@ -71,6 +73,15 @@ async def _look(directory: Directory, job: Job, bucket: int, left_out: LeftOut, 
                 found.refused[attribute] += 1
                 if len(found.named) < MOST_NAMED:
                     found.named.append({"row": named_row(row, RUN), "reason": WHY[attribute]})
+
+
+async def _count_groups(directory: Directory, job: Job, left_out: LeftOut) -> int:
+    """Return how many groups the plan would link that the policy excludes by now."""
+    found = 0
+    for bucket in range(directory.keys.buckets if job.counts.get(GroupDecisionKind.LINK.value) else 0):
+        async for rows in directory.plan(job.id).decided(bucket, GroupDecisionKind.LINK.value):
+            found += sum(not row.outcome and left_out.policy.excludes(row.subject, "") for row in rows)
+    return found
 
 
 def _account_of(row: PlanRow) -> tuple[str, str]:

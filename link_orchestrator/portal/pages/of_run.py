@@ -56,8 +56,6 @@ STAYS_STOPPED: Final = (
 """What is said of provisioning once links were taken back."""
 MOST_APART: Final = 1_000
 """Pairs that an undo took apart, and nobody has decided about, which are counted."""
-RUNS_SINCE: Final = "20"
-"""Runs that are looked at for what they linked since an undo, the latest ones."""
 OF_PEOPLE: Final = ("decide", "apply", "undo")
 """Passes whose counts are people, so that a rate of them says something."""
 OF_RUN: Final[Bars] = {**words.APPLIED, **words.DECISIONS}
@@ -101,8 +99,8 @@ class Progress:
         )
 
 
-async def count_apart(asked: Asked, latest: Mapping[str, Document]) -> int:
-    """Return how many links the last undo took back that nobody made again: provisioning is refused at these accounts.
+async def count_apart(asked: Asked, latest: Mapping[str, Document], runs: Sequence[Document]) -> int:
+    """Return how many links the last undo took back that none of some runs made again: these accounts refuse Entra.
 
     Those of its pairs that the latest plan left for a person, and nobody decided about, are known one by one; who was
     linked since may be others.
@@ -111,7 +109,6 @@ async def count_apart(asked: Asked, latest: Mapping[str, Document]) -> int:
     taken = sum(int(undo["counts"].get(one, 0)) for one in words.TAKEN_BACK) if undo else 0
     if undo is None or run is None or not taken:
         return 0
-    runs = (await asked.api.get("linking/runs", count=RUNS_SINCE))["runs"]
     since = [one for one in runs if str(one.get("approved", "")) > str(undo["started"])]
     missing = taken - sum(int(one["counts"].get("linked", 0)) for one in since)
     if "planned" not in run or "reduced" in run:
@@ -121,11 +118,9 @@ async def count_apart(asked: Asked, latest: Mapping[str, Document]) -> int:
     return max(missing, len(page["decisions"]))
 
 
-def stays_stopped(latest: Mapping[str, Document], apart: int) -> str:
+def why_stopped(latest: Mapping[str, Document], runs: Sequence[Document], apart: int) -> str:
     """Return why provisioning stays stopped after an undo, "" where it may go on; `apart` as count_apart() says."""
-    if "undo" not in latest:
-        return ""
-    if not words.linked_since_undo(latest):
+    if words.stays_stopped(latest, runs):
         return STAYS_STOPPED
     if not apart:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.of_run import Document, Progress, Run, count_apart, stays_stopped
+from link_orchestrator.portal.pages.of_run import Document, Progress, Run, count_apart, why_stopped
 from link_orchestrator.words import Bar
 
 
@@ -113,8 +114,9 @@ async def show(asked: Asked) -> Outcome:
 async def _stopped(asked: Asked, run: Run) -> str:
     if not (run.is_approved and run.ended):
         return ""
-    latest = (await asked.api.get("directory"))["latest"]
-    return stays_stopped(latest, await count_apart(asked, latest))
+    directory, page = await asyncio.gather(asked.api.get("directory"), asked.api.get("linking/runs"))
+    latest, runs = directory["latest"], page["runs"]
+    return why_stopped(latest, runs, await count_apart(asked, latest, runs))
 
 
 async def _provisioned(asked: Asked, run: Run) -> str:

@@ -751,6 +751,22 @@ async def test_a_plan_in_which_other_attributes_change_than_sign_in_names_is_app
     assert "of nobody in the plan" in (await door.get(here(run, "/pilot"))).text
 
 
+async def test_a_plan_that_changes_names_in_case_alone_leads_to_no_warning_that_is_not_there(
+    api: Api, door: Door
+) -> None:
+    job = await api.call("POST", "accounts/import", csv_file({"userName": "Kim@contoso.com"}), "text/csv")
+    await api.wait(f"accounts/imports/{job['id']}", "done")
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    people = json.dumps({"value": [graph(1, "kim@contoso.com")]}).encode()
+    uploaded = await api.call("POST", "linking/identities", people)
+    run = await api.call("POST", "linking/runs", {"identities": uploaded["id"]})
+    run = await api.wait(f"linking/runs/{run['id']}", "planned")
+    assert run["impact"]["userName"] == 1
+    page = (await door.get(here(run, "/approve"))).text
+    assert "Only capital and small letters differ" in page
+    assert "at that warning below" not in page
+
+
 async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Api, run: Any) -> None:
     await approved(door, api, run)
     page = await door.get(here(run, "/verify"))
@@ -985,6 +1001,31 @@ async def test_while_an_undo_is_the_last_to_change_links_no_page_starts_provisio
         assert "Nobody was linked" in told
         assert "leave it stopped" in told
         assert "Switch provisioning on" not in told
+    assert "Open provisioning, and leave it off" in (await door.get("connect")).text
+
+
+async def test_once_a_run_has_linked_people_again_a_later_one_that_links_nobody_stops_no_provisioning(
+    door: Door, api: Api
+) -> None:
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    await api.bring(csv_file(*({"userName": f"{n}@contoso.com"} for n in range(2))))
+    people = [graph(n, f"{n}@contoso.com") for n in range(2)]
+
+    async def linked(*some: Any) -> Any:
+        run = await api.call("POST", "linking/runs", {"identities": await api.upload(*some), "full": True})
+        return await api.apply(await api.wait(f"linking/runs/{run['id']}", "planned"))
+
+    first = await linked(people[0])
+    undo = await api.call("POST", f"linking/runs/{first['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    assert (await linked(people[1]))["counts"]["linked"] == 1
+    last = await linked(people[1])
+    assert not last["counts"].get("linked")
+    for page in (here(last), ""):
+        told = (await door.get(page)).text
+        assert "Nobody was linked" in told
+        assert "leave it stopped" not in told
+    assert "The last run that linked anybody linked 1 account: it may be on" in (await door.get("connect")).text
 
 
 async def test_while_some_pairs_that_an_undo_took_apart_are_undecided_no_page_starts_provisioning(
