@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import idna
@@ -180,11 +180,19 @@ class Told(NamedTuple):
     text: str
 
 
-def linked_since_undo(latest: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Tell whether the latest run linked somebody, and no undo began since: until then provisioning stays stopped."""
-    run, undo = latest.get("run", {}), latest.get("undo", {})
-    linked = any(run.get("counts", {}).get(name) for name in ("linked", "groupsLinked"))
-    return linked and str(run.get("approved", "")) > str(undo.get("started", ""))
+def stays_stopped(latest: Mapping[str, Mapping[str, Any]], runs: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether the last undo took links back, and none of some runs linked anybody since.
+
+    Until one does, provisioning is refused at these accounts. `latest` is the last job of each kind.
+    """
+    undo = latest.get("undo", {"counts": {}})
+    taken = any(undo["counts"].get(name) for name in (*TAKEN_BACK, *GROUPS_TAKEN_BACK))
+    return taken and not any(has_linked(run) and str(run.get("approved", "")) > str(undo["started"]) for run in runs)
+
+
+def has_linked(run: Mapping[str, Any]) -> bool:
+    """Tell whether a run linked anybody, or a group."""
+    return any(run["counts"].get(name) for name in ("linked", "groupsLinked"))
 
 
 def _taken(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> int:

@@ -20,8 +20,8 @@ from shared.directory.records.model import Account
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 
-EXCLUDED = "the policy excludes the person by now; a new run decides again"
-SET_ASIDE = "the policy sets the account aside by now; a new run decides again"
+EXCLUDED = "the directory's policy excludes the person by now, whatever policy the run goes by"
+SET_ASIDE = "the directory's policy sets the account aside by now, whatever policy the run goes by"
 
 
 @dataclass(frozen=True, slots=True)

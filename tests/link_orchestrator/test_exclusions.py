@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from link_orchestrator.passes import excluded_groups
+from link_orchestrator.passes import excluded_groups, left_out
 from tests.link_orchestrator.running import POLICY, SEEN, App, Refusal, csv_file, graph, object_id
 from tests.link_orchestrator.test_groups import RESEARCH, entra, upload
 
@@ -153,11 +153,12 @@ async def test_an_account_that_is_set_aside_is_not_linked_and_not_reported(app: 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"excluded": [NAMES[0]]}, "the policy excludes the person by now"),
-        ({"excluded": [PEOPLE[0]["id"]]}, "the policy excludes the person by now"),
-        ({"excluded": [{"pattern": "ann*"}]}, "the policy excludes the person by now"),
-        ({"setAside": [NAMES[0]]}, "the policy sets the account aside by now"),
+        ({"excluded": [NAMES[0]]}, left_out.EXCLUDED),
+        ({"excluded": [PEOPLE[0]["id"]]}, left_out.EXCLUDED),
+        ({"excluded": [{"pattern": "ann*"}]}, left_out.EXCLUDED),
+        ({"setAside": [NAMES[0]]}, left_out.SET_ASIDE),
     ],
+    ids=["name", "id", "pattern", "account"],
 )
 async def test_whom_the_policy_leaves_out_since_the_plan_is_told_and_not_linked(
     app: App, change: Any, why: str
@@ -175,7 +176,30 @@ async def test_whom_the_policy_leaves_out_since_the_plan_is_told_and_not_linked(
     assert (done["counts"]["linked"], done["counts"]["refused"]) == (2, 1)
     assert (await app.account(NAMES[0]))["link"] is None
     (row,) = [one for one in await app.decisions(run, "link") if one["outcome"].startswith("refused")]
-    assert row["outcome"] == f"refused: {why}; a new run decides again"
+    assert row["outcome"] == f"refused: {why}"
+
+
+async def test_whom_the_directory_leaves_out_is_told_of_a_run_with_a_policy_of_its_own_and_not_linked(
+    app: App,
+) -> None:
+    """The run's own policy decides what is planned, and the directory's whom to leave out at the moment of the link."""
+    await app.call("PUT", "directory/policy", {"excluded": NAMES[:1], "setAside": NAMES[1:2]})
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE, policy=POLICY | {"setAside": NAMES[2:]})
+    (told,) = [one for one in run["warnings"] if one["code"] == "policyChanged"]
+    assert told["values"] == {"who is excluded": 1, "which accounts are set aside": 1}
+    assert told["warning"].startswith("the directory's policy is another than the one that this plan goes by")
+    done = await app.apply(run)
+    assert (done["counts"].get("linked", 0), done["counts"]["refused"]) == (0, 2)
+    outcomes = {row["outcome"] for row in await app.decisions(run, "link")}
+    assert outcomes == {f"refused: {left_out.EXCLUDED}", f"refused: {left_out.SET_ASIDE}"}
+
+
+async def test_a_policy_of_the_runs_own_that_leaves_out_more_is_no_warning(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": NAMES[:1]})
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE, policy={"excluded": NAMES[:2]})
+    assert "policyChanged" not in [one["code"] for one in run.get("warnings", ())]
 
 
 async def test_so_is_whom_a_review_links(app: App) -> None:
@@ -205,7 +229,7 @@ async def test_a_plan_that_read_no_groups_is_not_approved_once_members_of_one_ar
     await app.bring(ROWS)
     run = await app.plan(*PEOPLE)
     await app.call("PUT", "directory/policy", POLICY | {"excluded": [{"group": RESEARCH}]})
-    with pytest.raises(Refusal, match="the plan read no groups"):
+    with pytest.raises(Refusal, match="this plan read no groups"):
         await app.approve(run)
 
 

@@ -140,7 +140,7 @@ def find_next(directory: Document, policy: Document) -> Next:
     latest = directory["latest"]
     run, brought = latest.get("run"), latest.get("import")
     if run is not None:
-        return _next_of_run(run, latest)
+        return _next_of_run(run, latest, directory.get("runs", [run]))
     if brought is not None and "ended" not in brought:
         text = "You can close this page: it goes on by itself, and can be taken back."
         return Next("Import", "Your accounts are being imported", text, "See how far it is", f"imports/{brought['id']}")
@@ -154,7 +154,7 @@ def find_next(directory: Document, policy: Document) -> Next:
     return Next("Plan", "Make a plan", text, "Make a plan", "plan")
 
 
-def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
+def _next_of_run(run: Document, latest: Mapping[str, Document], runs: Sequence[Document]) -> Next:
     here = f"runs/{run['id']}"
     undo = latest.get("undo")
     if undo is not None and _is_about(undo, run):
@@ -182,12 +182,14 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
             text = "Nothing changed since the runs before. When people come or leave, make another plan."
             return Next("", "There was nothing to do", text, "Make another plan", "plan")
         case "done":
-            if not words.linked_since_undo(latest):
+            stopped = words.stays_stopped(latest, runs)
+            if stopped or not words.has_linked(run):
                 text = (
-                    f"{STAYS_STOPPED if undo else 'The last plan linked nobody, so there is nothing to verify.'} "
+                    f"{STAYS_STOPPED if stopped else 'The last plan linked nobody, so there is nothing to verify.'} "
                     "To decide what was left to a person, make a plan of everybody."
                 )
-                return Next("Plan", "Nobody was linked", text, "Make a plan", "plan")
+                title = "Nobody was linked since an undo" if stopped else "Nobody was linked"
+                return Next("Plan", title, text, "Make a plan", "plan")
             return _after_linking(run, latest.get("verification"), here)
         case _:
             text = f"The last run is {run['phase']}. What it linked stays linked, and can be taken back on its page."
@@ -261,6 +263,9 @@ async def show(asked: Asked) -> Outcome:
         # The list of jobs does not follow each review.
         run = await asked.api.get("linking/runs/{id}", id=run["id"])
         directory = {**directory, "latest": {**directory["latest"], "run": run}}
+    if run and run["phase"] == "done" and words.stays_stopped(directory["latest"], [run]):
+        # Another run may have linked people since the undo, before the last one.
+        directory = {**directory, "runs": (await asked.api.get("linking/runs"))["runs"]}
     found = directory["latest"].get("verification")
     if found and "ended" in found and found["counts"].get("unconfirmed"):
         # The list of jobs has not what the plan expected.

@@ -221,7 +221,7 @@ PAGES: Final = (
         label="Policy",
         notices={
             "saved": "The policy is saved. It holds for plans from now on: what is linked stays linked, and a plan "
-            "that waits keeps the policy with which it was made.",
+            "that waits goes by the policy with which it was made, but links nobody whom this one leaves out.",
             "resumed": "The schedule goes on.",
         },
     ),

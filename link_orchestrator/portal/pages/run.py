@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,8 +111,8 @@ async def show(asked: Asked) -> Outcome:
 async def _stopped(asked: Asked, run: Run) -> str:
     if not (run.is_approved and run.ended):
         return ""
-    latest = (await asked.api.get("directory"))["latest"]
-    return STAYS_STOPPED if "undo" in latest and not words.linked_since_undo(latest) else ""
+    directory, page = await asyncio.gather(asked.api.get("directory"), asked.api.get("linking/runs"))
+    return STAYS_STOPPED if words.stays_stopped(directory["latest"], page["runs"]) else ""
 
 
 async def _provisioned(asked: Asked, run: Run) -> str:

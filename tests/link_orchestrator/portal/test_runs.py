@@ -22,7 +22,7 @@ from link_orchestrator.portal.rendering import render
 from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories
 from shared.host.auth import Caller
-from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
+from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Answer, Door
 from tests.link_orchestrator.portal.people import bring
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
 from tests.link_orchestrator.running import Api, csv_file, graph
@@ -52,6 +52,13 @@ def here(run: Any, page: str = "") -> str:
 def boxes(run: Any) -> list[str]:
     """Return what the boxes of all warnings of a run send."""
     return [f"{one['code']} {one['digest']}" for one in run["warnings"]]
+
+
+def seal_on(page: Answer) -> str:
+    """Return the seal of what a page shows."""
+    found = re.search(r'name="shown" value="([0-9a-f]+)"', page.html)
+    assert found, "nothing is asked on this page"
+    return found[1]
 
 
 async def row_of(api: Api, run: Any, decision: str, place: int = 0) -> Any:
@@ -452,9 +459,30 @@ async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Ap
     page = await door.get(pair)
     assert "Are they the same person?" in page.text
     assert "Nothing of the two is alike" not in page.text
-    assert (await door.send(pair, {"do": "name", "account": account["id"]})).status == 303
+    sent = {"do": "name", "account": account["id"], "shown": seal_on(page)}
+    assert (await door.send(pair, sent)).status == 303
     assert "It is to be linked" in (await door.get(path)).text
     assert (await door.send(path, {"do": "review", "one": "leave"})).status == 303
+    assert "It is to be linked" not in (await door.get(path)).text
+
+
+async def test_nobody_is_named_but_by_the_page_that_shows_the_two_as_they_are(door: Door, api: Api, run: Any) -> None:
+    (row,) = await api.decisions(run, "ambiguous")
+    path = here(run, f"/rows/{row['id']}")
+    brought = await bring(door, "zzyx.qwv", "zzyx.two")
+    stranger, other = brought["zzyx.qwv"], brought["zzyx.two"]
+    to = await door.send(path, {"do": "name", "account": stranger})
+    pair = f"{path}/counterpart?account={stranger}"
+    assert (to.status, to.headers["Location"]) == (303, f"/portal/{pair}"), "the row's page showed none but candidates"
+    shown, colleague = seal_on(await door.get(pair)), seal_on(await door.get(pair, COLLEAGUE))
+    elsewhere = seal_on(await door.get(f"{path}/counterpart?account={other}"))
+    for seal in ("", "0" * 64, "\u00e9", colleague, elsewhere):
+        refused = await door.send(pair, {"do": "name", "account": stranger, "shown": seal})
+        assert (refused.status, "were not shown side by side as they are now" in refused.text) == (400, True)
+        assert seal_on(refused) == shown, "the page asks its question"
+    await api.bring(csv_file({"userName": "zzyx.qwv", "displayName": "Somebody Else"}))
+    refused = await door.send(pair, {"do": "name", "account": stranger, "shown": shown})
+    assert (refused.status, "Somebody Else" in refused.text) == (400, True), "the account changed since"
     assert "It is to be linked" not in (await door.get(path)).text
 
 
@@ -475,8 +503,11 @@ async def test_a_counterpart_of_an_account_is_a_person_who_was_read(door: Door, 
         assert (refused.status, said in refused.text) == (400, True)
     to = await door.send(path, {"do": "look", "identity": object_id})
     pair = to.headers["Location"].removeprefix("/portal/")
-    assert person["identity"]["userPrincipalName"] in (await door.get(pair)).text
-    assert (await door.send(pair, {"do": "name", "identity": object_id})).status == 303
+    page = await door.get(pair)
+    assert person["identity"]["userPrincipalName"] in page.text
+    assert (await door.send(pair, {"do": "name", "identity": object_id})).status == 400
+    sent = {"do": "name", "identity": object_id, "shown": seal_on(page)}
+    assert (await door.send(pair, sent)).status == 303
 
 
 async def test_a_file_of_decisions_is_taken_and_what_was_not_is_said_by_its_line(
@@ -650,6 +681,22 @@ async def test_a_plan_in_which_other_attributes_change_than_sign_in_names_is_app
     assert "userName" not in run["impact"]
     assert "No sign-in name changes by that" in (await door.get(here(run, "/approve"))).text
     assert "of nobody in the plan" in (await door.get(here(run, "/pilot"))).text
+
+
+async def test_a_plan_that_changes_names_in_case_alone_leads_to_no_warning_that_is_not_there(
+    api: Api, door: Door
+) -> None:
+    job = await api.call("POST", "accounts/import", csv_file({"userName": "Kim@contoso.com"}), "text/csv")
+    await api.wait(f"accounts/imports/{job['id']}", "done")
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    people = json.dumps({"value": [graph(1, "kim@contoso.com")]}).encode()
+    uploaded = await api.call("POST", "linking/identities", people)
+    run = await api.call("POST", "linking/runs", {"identities": uploaded["id"]})
+    run = await api.wait(f"linking/runs/{run['id']}", "planned")
+    assert run["impact"]["userName"] == 1
+    page = (await door.get(here(run, "/approve"))).text
+    assert "Only capital and small letters differ" in page
+    assert "at that warning below" not in page
 
 
 async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Api, run: Any) -> None:
@@ -854,6 +901,31 @@ async def test_while_an_undo_is_the_last_to_change_links_no_page_starts_provisio
         assert "Nobody was linked" in told
         assert "leave it stopped" in told
         assert "Switch provisioning on" not in told
+    assert "Open provisioning, and leave it off" in (await door.get("connect")).text
+
+
+async def test_once_a_run_has_linked_people_again_a_later_one_that_links_nobody_stops_no_provisioning(
+    door: Door, api: Api
+) -> None:
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    await api.bring(csv_file(*({"userName": f"{n}@contoso.com"} for n in range(2))))
+    people = [graph(n, f"{n}@contoso.com") for n in range(2)]
+
+    async def linked(*some: Any) -> Any:
+        run = await api.call("POST", "linking/runs", {"identities": await api.upload(*some), "full": True})
+        return await api.apply(await api.wait(f"linking/runs/{run['id']}", "planned"))
+
+    first = await linked(people[0])
+    undo = await api.call("POST", f"linking/runs/{first['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    assert (await linked(people[1]))["counts"]["linked"] == 1
+    last = await linked(people[1])
+    assert not last["counts"].get("linked")
+    for page in (here(last), ""):
+        told = (await door.get(page)).text
+        assert "Nobody was linked" in told
+        assert "leave it stopped" not in told
+    assert "The last run that linked anybody linked 1 account: it may be on" in (await door.get("connect")).text
 
 
 async def test_a_plan_of_who_changed_says_so_beside_its_numbers_and_after_an_undo_everybody_is_ticked(
