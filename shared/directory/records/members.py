@@ -45,7 +45,7 @@ from shared.tables.port import (
 class Member:
     """A member of a group: the id of an account or of a group, and the name that the client gave, if any.
 
-    `imported` is the import that put a member in, of one that is to be put in.
+    `imported` is the import that put a member in, of one that is to be put in, or as the row has it.
     """
 
     id: str
@@ -80,6 +80,8 @@ NESTED_AT_ONCE = 200
 """Groups within groups up to which all are read at once."""
 INDEX_ROWS = MAX_PAGE
 """Rows of the index of memberships that one query reads."""
+NEIGHBOURS: Final = 4
+"""Members asked for in one partition of the index from which on they are taken for neighbours there."""
 IMPORTED: Final = "import"
 """Column of a member's row: the import that put the member in."""
 MARKED, HERE = "byScim", "here"
@@ -299,12 +301,14 @@ class Members:
         """Return (member, group) as the index has them; the group may not hold the member any more: see held().
 
         Members whose index is in one partition are read in one query, from the lowest id to the highest, if they are
-        neighbours; see _index_of().
+        neighbours; see _index_of(). Few of a partition, as of a page of a group's users, are none, and each is read by
+        itself: the rows between them are other people's, and the more the larger the directory is.
         """
         by_bucket: defaultdict[int, list[str]] = defaultdict(list)
         for member in members:
             by_bucket[self._keys.bucket(member)].append(member)
-        found = await together(*map(self._index_of, by_bucket.values()))
+        asked = chain(*([some] if len(some) >= NEIGHBOURS else in_parts(some, 1) for some in by_bucket.values()))
+        found = await together(*map(self._index_of, asked))
         return [pair for pairs in found for pair in pairs]
 
     async def page_indexed(self, member: str, cursor: str, count: int) -> tuple[list[str], str | None]:
@@ -435,8 +439,15 @@ def _member(row: Row) -> Member:
 
 def read_stored(row: Row) -> StoredMember:
     """Return the member of a row, with all that the row says."""
-    display, marked, here = map(row.columns.get, ("display", MARKED, HERE))
-    return StoredMember(row.key, str(display) if display else None, bool(marked), bool(here), row.etag)
+    display, imported, marked, here = map(row.columns.get, ("display", IMPORTED, MARKED, HERE))
+    return StoredMember(
+        row.key,
+        str(display) if display else None,
+        bool(marked),
+        bool(here),
+        row.etag,
+        imported=str(imported) if imported else None,
+    )
 
 
 def _pair(row: Row) -> tuple[str, str]:
