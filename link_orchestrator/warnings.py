@@ -438,7 +438,8 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "part",
         "the directory's policy is another than the one that this plan goes by: {listed}",
         "The plan goes by the policy that it was made with. Whom the directory's excludes by now, and whose account it "
-        "sets aside, is not linked: their rows are refused. For all else drop this plan, and make another one.",
+        "sets aside, is not linked: their rows are refused. GET /linking/runs/{run}/left-out counts them. For all else "
+        "drop this plan, and make another one.",
     ),
     PROBABLE: _Sentence(
         "identity",

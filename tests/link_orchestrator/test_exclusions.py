@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from link_orchestrator.passes import excluded_groups, left_out
+from link_orchestrator.passes import excluded_groups
+from link_orchestrator.passes.refusals import WHY
+from link_orchestrator.requests import left_out
 from tests.link_orchestrator.running import POLICY, SEEN, App, Refusal, csv_file, graph, object_id
 from tests.link_orchestrator.test_groups import RESEARCH, entra, upload
 
@@ -52,6 +54,21 @@ async def test_exclusions_that_match_nobody_are_named_and_those_that_match_are_n
     again, _ = await planned(app, {"excluded": [*both, *mistyped[:-1], "y@contoso.com", RESEARCH]}, full=True)
     (other,) = [one for one in again["warnings"] if one["code"] == "exclusionsUnmatched"]
     assert other["digest"] != warning["digest"], "another entry is another warning"
+
+
+async def test_a_run_that_decides_on_changes_alone_says_of_no_exclusion_that_it_matches_nobody(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others whom the policy names did not change."""
+    monkeypatch.setattr("link_orchestrator.passes.compare.MOST_SHARE", 10.0)
+    excluded = {"excluded": [NAMES[0], NAMES[2]]}
+    run, _ = await planned(app, excluded)
+    await app.apply(run)
+    later = await app.plan(
+        graph(0, NAMES[0], department="Law"), *PEOPLE[1:], graph(7, "new@contoso.com"), policy=POLICY | excluded
+    )
+    assert (later["options"]["since"], later["counts"]["excluded"]) == ([run["id"]], 1)
+    assert "exclusionsUnmatched" not in [one["code"] for one in later.get("warnings", ())]
 
 
 async def test_two_entries_that_name_one_person_both_match(app: App) -> None:
@@ -153,10 +170,10 @@ async def test_an_account_that_is_set_aside_is_not_linked_and_not_reported(app: 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"excluded": [NAMES[0]]}, left_out.EXCLUDED),
-        ({"excluded": [PEOPLE[0]["id"]]}, left_out.EXCLUDED),
-        ({"excluded": [{"pattern": "ann*"}]}, left_out.EXCLUDED),
-        ({"setAside": [NAMES[0]]}, left_out.SET_ASIDE),
+        ({"excluded": [NAMES[0]]}, WHY["excluded"]),
+        ({"excluded": [PEOPLE[0]["id"]]}, WHY["excluded"]),
+        ({"excluded": [{"pattern": "ann*"}]}, WHY["excluded"]),
+        ({"setAside": [NAMES[0]]}, WHY["setAside"]),
     ],
     ids=["name", "id", "pattern", "account"],
 )
@@ -170,6 +187,11 @@ async def test_whom_the_policy_leaves_out_since_the_plan_is_told_and_not_linked(
     run = await app.call("GET", f"linking/runs/{run['id']}")
     (told,) = [one for one in run["warnings"] if one["code"] == "policyChanged"]
     assert list(told["values"].values()) == [1]
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert (foretold["lookedAt"], foretold["refused"]) == (3, dict.fromkeys(change, 1))
+    (named,) = foretold["rows"]
+    assert named["row"]["identity"]["userPrincipalName"] == NAMES[0]
+    assert named["reason"].startswith(why)
     with pytest.raises(Refusal, match="policyChanged"):
         await app.approve(run, acknowledged=[code for code in SEEN if code != "policyChanged"])
     done = await app.apply(run)
@@ -192,7 +214,7 @@ async def test_whom_the_directory_leaves_out_is_told_of_a_run_with_a_policy_of_i
     done = await app.apply(run)
     assert (done["counts"].get("linked", 0), done["counts"]["refused"]) == (0, 2)
     outcomes = {row["outcome"] for row in await app.decisions(run, "link")}
-    assert outcomes == {f"refused: {left_out.EXCLUDED}", f"refused: {left_out.SET_ASIDE}"}
+    assert outcomes == {f"refused: {WHY['excluded']}", f"refused: {WHY['setAside']}"}
 
 
 async def test_a_policy_of_the_runs_own_that_leaves_out_more_is_no_warning(app: App) -> None:
@@ -209,8 +231,63 @@ async def test_so_is_whom_a_review_links(app: App) -> None:
     (row,) = await app.decisions(run, "review")
     await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "link"})
     await app.call("PUT", "directory/policy", POLICY | {"excluded": [NAMES[0]]})
+    assert (await app.call("GET", f"linking/runs/{run['id']}/left-out"))["refused"] == {"excluded": 1}
     done = await app.apply(await app.call("GET", f"linking/runs/{run['id']}"))
     assert (done["counts"].get("linked", 0), done["counts"]["refused"]) == (0, 1)
+
+
+async def test_who_would_not_be_linked_anyway_is_not_counted_as_left_out(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY)
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE)
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [*NAMES, "new@contoso.com"]})
+    rows = {row["identity"]["userPrincipalName"]: row["id"] for row in await app.decisions(run, "link")}
+    review = {"rows": [rows[NAMES[0]]], "action": "exclude"}
+    await app.call("POST", f"linking/runs/{run['id']}/review", review)
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert (foretold["entries"], foretold["lookedAt"]) == ({"excluded": 4, "setAside": 0}, 2)
+    assert foretold["refused"] == {"excluded": 2}
+    run = await app.call("GET", f"linking/runs/{run['id']}")
+    await app.approve(run, rows=[rows[NAMES[1]]])
+    await app.wait(f"linking/runs/{run['id']}", "planned")
+    assert (await app.call("GET", f"linking/runs/{run['id']}/left-out"))["refused"] == {"excluded": 1}
+
+
+async def test_whom_a_runs_own_policy_lets_in_and_the_directorys_does_not_is_counted(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [NAMES[0]], "setAside": [NAMES[1]]})
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE, policy=POLICY)
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert (foretold["refused"], foretold["more"]) == ({"excluded": 1, "setAside": 1}, False)
+    assert (await app.apply(run))["counts"]["refused"] == 2
+
+
+async def test_no_link_is_looked_at_where_nobody_was_left_out_since(app: App) -> None:
+    run, _ = await planned(app, {"excluded": [NAMES[0]]})
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert (foretold["entries"], foretold["lookedAt"]) == ({"excluded": 0, "setAside": 0}, 0)
+    assert (foretold["refused"], foretold["groups"], foretold["rows"]) == ({}, 0, [])
+
+
+async def test_a_plan_of_very_many_links_says_that_not_all_were_looked_at(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(left_out, "MOST_LOOKED_AT", 1)
+    monkeypatch.setattr(left_out, "AT_ONCE", 1)
+    await app.call("PUT", "directory/policy", POLICY)
+    await app.bring(csv_file(*({"userName": f"p{place}@contoso.com"} for place in range(40))))
+    run = await app.plan(*(graph(place, f"p{place}@contoso.com") for place in range(40)))
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [{"pattern": "p*"}]})
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert foretold["more"]
+    assert 0 < foretold["lookedAt"] == foretold["refused"]["excluded"] < 40
+
+
+async def test_of_a_run_that_has_ended_nothing_is_foretold(app: App) -> None:
+    run, _ = await planned(app, {})
+    await app.apply(run)
+    with pytest.raises(Refusal, match=r"^409 phase: .* is done: this counts what a plan would link that waits"):
+        await app.call("GET", f"linking/runs/{run['id']}/left-out")
 
 
 async def test_a_policy_that_was_changed_back_is_no_warning(app: App) -> None:

@@ -692,8 +692,12 @@ class TestApproval:
                 await app.call("PUT", "directory/policy", {"excluded": [SALES]})
             case _:
                 await app.call("POST", "scim/v2/Groups", {"displayName": "Another", "externalId": SALES})
+        foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+        assert foretold["groups"] == (change == "excluded")
         done = await app.apply(run, links=4, groups=2)
         assert (done["counts"]["groupsLinked"], done["counts"]["groupsRefused"]) == (1, 1)
+        why = {"deleted": "deleted", "excluded": "excluded", "taken": "held"}.get(change, "changed")
+        assert done["groupsRefusedBy"] == {why: 1}
         outcomes = {r["entraGroup"]["id"]: r["outcome"] for r in await app.decisions(run, "groupLink")}
         assert outcomes[RESEARCH] == "linked"
         assert outcomes[SALES].startswith("refused: ")
