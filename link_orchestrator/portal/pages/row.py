@@ -25,7 +25,7 @@ NO_ACCOUNT: Final = "account: type its sign-in name, its key in the application,
 
 
 class Side(NamedTuple):
-    """An attribute of an account and of a person, each as text, and whether the two differ.
+    """An attribute of an account and of a person, each as text.
 
     None says that the attribute is of the other side alone, "" that there is no value.
     """
@@ -33,7 +33,6 @@ class Side(NamedTuple):
     term: str
     here: str | None
     there: str | None
-    differs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +205,7 @@ def compare(account: Document, identity: Document) -> Iterator[Side]:
     for term, one, other in pairs:
         here, there = _text(one), _text(other)
         if here or there:
-            yield Side(term, here, there, bool(here and there) and here.casefold() != there.casefold())
+            yield Side(term, here, there)
     for term, value in (
         ("NameID of past sign-ins", evidence.get("nameId")),
         ("Key in the application", account.get("applicationId")),
@@ -214,9 +213,9 @@ def compare(account: Document, identity: Document) -> Iterator[Side]:
         ("Protected", "yes" if account["protected"] else ""),
     ):
         if value:
-            yield Side(term, value, None, differs=False)
+            yield Side(term, value, None)
     if kind := identity.get("userType"):
-        yield Side("Kind of user", None, kind, differs=False)
+        yield Side("Kind of user", None, kind)
 
 
 def _text(value: object) -> str:
