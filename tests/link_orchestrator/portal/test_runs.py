@@ -15,7 +15,7 @@ import pytest
 
 from link_orchestrator import words
 from link_orchestrator.portal.frame import Around
-from link_orchestrator.portal.pages import all_rows
+from link_orchestrator.portal.pages import all_rows, of_approval
 from link_orchestrator.portal.pages.of_job import OfJob
 from link_orchestrator.portal.pages.of_run import Progress, Run
 from link_orchestrator.portal.pages.run import OneRun
@@ -597,7 +597,7 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
 
 @pytest.mark.parametrize("page", ["/approve", "/pilot"])
 async def test_whom_the_policy_leaves_out_since_the_plan_is_counted_and_named_before_the_approval(
-    door: Door, api: Api, run: Any, page: str
+    door: Door, api: Api, run: Any, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = await api.call("GET", "directory/policy")
     assert "would be refused" not in (await door.get(here(run, page))).text
@@ -612,6 +612,12 @@ async def test_whom_the_policy_leaves_out_since_the_plan_is_counted_and_named_be
     assert "1 person of it was excluded in the policy, and 1 account of it was set aside" in shown
     assert f"the other {foretold['lookedAt'] - 2:,} links are made" in shown
     assert name in shown
+    monkeypatch.setattr(of_approval, "MOST_LOOKED_AT", 1)
+    large = await door.get(here(run, page))
+    assert "would be refused" not in large.text
+    assert 'href="?count=yes"' in large.html, "of many links it is counted by a press"
+    assert "2 links of this plan would be refused" in (await door.get(here(run, f"{page}?count=yes"))).text
+    monkeypatch.undo()
     await api.call("PUT", "directory/policy", policy | {"excluded": [*policy["excluded"], "nobody@contoso.com"]})
     shown = (await door.get(here(run, page))).text
     assert f"None of its {foretold['lookedAt']:,} links would be refused for that" in shown
