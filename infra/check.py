@@ -17,6 +17,7 @@ from infra.checks import (
     decided,
     entra,
     form,
+    lint,
     names,
     order,
     results,
@@ -64,6 +65,7 @@ def _look_at_main(folder: Path) -> Iterator[Finding]:
     if template is None:
         return
     yield from names.check(template)
+    yield from lint.check(template, (folder / "main.bicep").read_text("utf-8"))
     for one in deployments:
         for check in CHECKS:
             yield from _each(check, one)
@@ -90,6 +92,7 @@ def _look_at_entra(folder: Path) -> Iterator[Finding]:
         yield from names.check_start(template, one)
         yield from _each(entra.check, one)
     source = (folder / "entra.bicep").read_text("utf-8")
+    yield from lint.check(template, source)
     yield from entra.check_script((folder / "entra.sh").read_text("utf-8"), source)
 
 

@@ -60,6 +60,8 @@ class Rows:
     """The field that says what became of a row, and the query parameter that asks for one value of it."""
     choices: tuple[str, ...] = ()
     """Values of that field. Rows without any are problems, and are not filtered."""
+    explained: tuple[str, ...] = ()
+    """Those of them whose rows are counted by their reason, too, beside the first page of them."""
 
     @property
     def has_problems(self) -> bool:
@@ -165,6 +167,7 @@ IMPORT_UNDO: Final = Kind(
         "the accounts that the import had made or changed, and what the undo did about each, a page at a time.",
         filter_by="outcome",
         choices=undo_import_verdicts.OUTCOMES,
+        explained=(undo_verdicts.REFUSED, undo_verdicts.PARTLY, undo_verdicts.UNCHANGED),
     ),
     orchestrator=orchestrator.undo_import,
     passes={"count_import": undo_imports.count_import, "undo_import": undo_imports.undo_import},
@@ -181,6 +184,7 @@ GROUP_IMPORT_UNDO: Final = Kind(
         "the groups that the import had made or changed, and what the undo did about each, a page at a time.",
         filter_by="outcome",
         choices=undo_group_imports.OUTCOMES,
+        explained=(undo_verdicts.REFUSED, undo_verdicts.PARTLY, undo_verdicts.UNCHANGED),
     ),
     orchestrator=orchestrator.undo_group_import,
     passes={"undo_group_import": undo_group_imports.undo_group_import},
@@ -255,6 +259,10 @@ UNDO: Final = Kind(
         "the accounts that the run had linked, and what the undo did about each, a page at a time.",
         filter_by="outcome",
         choices=(*undo_verdicts.OUTCOMES, *undo_verdicts.COUNTED.values()),
+        explained=(
+            *(undo_verdicts.REFUSED, undo_verdicts.PARTLY, undo_verdicts.RELEASED, undo_verdicts.UNCHANGED),
+            *(undo_verdicts.COUNTED[one] for one in (undo_verdicts.REFUSED, undo_verdicts.UNCHANGED)),
+        ),
     ),
     orchestrator=orchestrator.undo_links,
     passes={

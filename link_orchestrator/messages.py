@@ -55,7 +55,7 @@ MEMBERSHIPS_AN_ACCOUNT = 10
 FORM = 3
 """The form in which a run stages what it plans, and its passes. It changes with either.
 
-Since 2 it suggests, and stages by what changes are foretold. Since 3 it merges names by a pass.
+Since 2 it suggests, and stages by what changes are foretold. Since 3 it merges names by a pass, and keeps reviews last.
 """
 ACTIVATING = "activating"
 """Count of the accounts that an undo would switch on."""

@@ -45,8 +45,8 @@ AGAIN_PASSES = tuple(f"{name}_again" for name in PLAN_PASSES)
 """PLAN_PASSES over nothing but what COMPARE_PASSES found to have changed since the earlier runs."""
 SUGGEST_PASSES, NAME_PASSES = ("suggest",), ("merge_names",)
 """Passes in one slice behind all that plan, beside each other: the first where people and accounts are left over."""
-SUGGESTS, MERGES_NAMES = 2, 3
-"""The FORM since which there are such passes."""
+SUGGESTS, MERGES_NAMES, REVIEWS_LAST = 2, 3, 3
+"""The FORM since which there are such passes, and since which REVIEW_PASSES come behind them."""
 APPLY_PASSES = ("reserve", "apply")
 PILOT_PASSES = APPLY_PASSES[1:]
 """Those of them that apply a part of a plan: what is not in it is neither reserved nor linked, and no group is."""
@@ -186,6 +186,10 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
     if planned is not None and (finishing := _finishing(start, planned)):
         finished = yield from _slices_of(context, retry, finishing, "plan")
         planned = None if finished is None else planned + finished
+    if planned is not None and start.keeps_reviews and start.form >= REVIEWS_LAST:
+        # What a review takes off the warnings goes by the suggestions of its row.
+        kept = yield from _passes(context, retry, _cut(start, extent, REVIEW_PASSES), "plan")
+        planned = None if kept is None else planned + kept
     if planned is None:
         return (yield from _end(context, retry, start, "cancelled"))
     if not (extent.everything or extent.slices or planned["groupLink"]):
@@ -231,7 +235,7 @@ def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
     compare = COMPARE_PASSES if start.form else FORMER_COMPARE_PASSES
     again = compare + AGAIN_PASSES if extent.slices else ()
     groups = GROUP_PLAN_PASSES if start.groups else ()
-    reviews = REVIEW_PASSES if start.keeps_reviews else ()
+    reviews = REVIEW_PASSES if start.keeps_reviews and start.form < REVIEWS_LAST else ()
     return (PLAN_PASSES if extent.everything else again) + groups + reviews
 
 

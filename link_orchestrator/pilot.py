@@ -23,8 +23,8 @@ async def choose(directory: Directory, job: Job, selects: Callable[[PlanRow], bo
     """Return the ids of the rows that a run would link and that are selected; the first `number` of them, if given."""
     found: list[str] = []
     for bucket in range(directory.keys.buckets):
-        async for rows in _left(directory, job, bucket):
-            found += [row.id for row in rows if links(row) and selects(row)]
+        async for rows in rows_to_link(directory, job, bucket):
+            found += [row.id for row in rows if selects(row)]
             if number is not None and len(found) >= number:
                 return found[:number]
     return found
@@ -37,12 +37,13 @@ def links(row: PlanRow) -> bool:
     return not row.outcome and (planned or action == LINK)
 
 
-async def _left(directory: Directory, job: Job, bucket: int) -> AsyncIterator[list[PlanRow]]:
+async def rows_to_link(directory: Directory, job: Job, bucket: int) -> AsyncIterator[list[PlanRow]]:
+    """Yield the rows of a bucket that approving the plan would link, and that were not applied yet."""
     async for rows in directory.plan(job.id).decided(bucket, DecisionKind.LINK.value):
-        yield rows
+        yield list(filter(links, rows))
     if job.reviewed:
         async for rows in reviews_of(directory, job.id).chosen(bucket):
-            yield [row for row in rows if row.decision != DecisionKind.LINK]
+            yield [row for row in rows if row.decision != DecisionKind.LINK and links(row)]
 
 
 async def note(directory: Directory, job: Job, rows: Sequence[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Self
@@ -16,6 +16,7 @@ LINES: Final = 5
 """Lines that are named of all that have something in common."""
 _VARIES: Final = re.compile(
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # an id
+    r"|\b[0-9a-f]{2}[A-Za-z]+_[0-9a-f]{32}\b"  # the id of a row of a plan
     r"|(?<![\w.-])\d+(?: of the part \w+)?(?:, (?:line )?\d+(?: of the part \w+)?)*(?![\w-])"  # lines, places
 )
 
@@ -102,6 +103,15 @@ class Tally:
     def groups(self) -> list[ProblemGroup]:
         """Return the groups, in the order in which their first problems came."""
         return [*self._groups.values()]
+
+
+def count_reasons(reasons: Iterable[str]) -> list[dict[str, Any]]:
+    """Return how many of some rows have which reason, as the API shows it, the most frequent first."""
+    tally = Tally()
+    for reason in reasons:
+        tally.add(Problem(0, reason, ""))
+    groups = sorted(tally.groups(), key=lambda group: -group.count)
+    return [{"reason": group.reason, "count": group.count} for group in groups]
 
 
 _OTHERS: Final = ("Other problems, of further kinds.", "See what the rows that are listed say.")

@@ -99,6 +99,8 @@ FIELDS: Final = {
 """Attributes of a policy by which a plan decides or foretells, each in words. The others count as they are stored."""
 LISTS: Final = ("excluded", "setAside", "verifiedDomains", "rules")
 """Those of them that are lists."""
+LEFT_OUT: Final = ("excluded", "setAside")
+"""Those by which the directory's policy leaves out whom a run links by a policy of its own (passes/left_out.py)."""
 
 REFUSALS: Final = 100
 """Refused writes in the last days from which on provisioning counts as started."""
@@ -244,14 +246,14 @@ def _foreign(job: Job, counts: Mapping[str, int]) -> int:
 
 
 def with_policy_changed(job: Job, stored: Policy) -> Job:
-    """Return a plan that waits with the warning that the policy, as it is stored, was changed since the plan.
+    """Return a plan that waits with the warning that the policy, as it is stored, is another than the plan goes by.
 
     It is not kept before the plan is approved: whoever changes the policy back has changed nothing.
     """
-    if job.state is not State.PLANNED or job.warned is None or job.options.get(OWN_POLICY):
+    if job.state is not State.PLANNED or job.warned is None:
         return job
     others = {code: kept for code, kept in job.warned.items() if code != POLICY_CHANGED}
-    changed = _changed(policy_of(job), stored)
+    changed = _changed(policy_of(job), stored, own=bool(job.options.get(OWN_POLICY)))
     if not changed:
         return replace(job, warned=others)
     # A digest, since exclusions name people.
@@ -260,11 +262,16 @@ def with_policy_changed(job: Job, stored: Policy) -> Job:
     return replace(job, warned={**others, POLICY_CHANGED: kept})
 
 
-def _changed(planned: Policy, stored: Policy) -> dict[str, int]:
-    """Return the attributes by which plans decide that differ, each with how many entries came, 1 for what has none."""
+def _changed(planned: Policy, stored: Policy, *, own: bool) -> dict[str, int]:
+    """Return the attributes by which plans decide that differ, each with how many entries came, 1 for what has none.
+
+    Of a policy of the run's `own` they are those alone by which the stored one leaves out somebody else.
+    """
     before, after = planned.to_json(), stored.to_json()
     changed = {name for name in FIELDS if before[name] != after[name]}
-    come = {name: sum(one not in before[name] for one in after[name]) for name in changed if name in LISTS}
+    come = {name: len({*map(dump, after[name])}.difference(map(dump, before[name]))) for name in changed & {*LISTS}}
+    if own:
+        return {name: come[name] for name in LEFT_OUT if come.get(name)}
     return {name: come.get(name) or 1 for name in FIELDS if name in changed}
 
 
@@ -472,9 +479,10 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     POLICY_CHANGED: _Sentence(
         "part",
-        "the policy was changed since this plan was made: {listed}",
-        "The plan goes by the policy as it was. Whom the policy excludes by now, and whose account it sets aside, is "
-        "not linked: their rows are refused. For all else drop this plan, and make another one.",
+        "the directory's policy is another than the one that this plan goes by: {listed}",
+        "The plan goes by the policy that it was made with. Whom the directory's excludes by now, and whose account it "
+        "sets aside, is not linked: their rows are refused. GET /linking/runs/{run}/left-out counts them. For all else "
+        "drop this plan, and make another one.",
     ),
     PROBABLE: _Sentence(
         "identity",

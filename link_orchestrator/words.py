@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import idna
@@ -83,11 +83,20 @@ CHANGED: Final[Bars] = {
     "employeeNumber": Bar("Employee number", "new"),
 }
 """Attributes that the first cycle changes, where more is to be said than their names."""
-REFUSED: Final = "Changed, or left out by the policy, since the plan. Each row says which."
+REFUSED: Final = "Not linked, and as they were. Each row says why."
 APPLIED: Final[Bars] = {"linked": Bar("Linked", "go"), "refused": Bar("Refused", "stop", REFUSED)}
+REFUSED_BY: Final[Bars] = {
+    "changed": Bar("Changed since the plan", "stop", "A new plan decides again."),
+    "deleted": Bar("Deleted since the plan", "stop"),
+    "excluded": Bar("Person excluded in the policy since", "apart", "A new plan leaves them out."),
+    "setAside": Bar("Account set aside in the policy since", "apart", "A new plan leaves it out."),
+    "held": Bar("Held by another one by now", "stop", "Settle which of the two is the person's."),
+    "named": Bar("Named in a review, and not to be linked by now", "stop", "Each row says what is in the way."),
+}
+"""What was in the way of rows that were refused when a plan was carried out."""
 APPLIED_GROUPS: Final[Bars] = {
     "groupsLinked": Bar("Linked", "go"),
-    "groupsRefused": Bar("Refused", "stop", "Changed since the plan. Each row says what."),
+    "groupsRefused": Bar("Refused", "stop", "Not linked, and as they were. Each row says why."),
     "groupsLeft": Bar("Left: the approval named no groups", "rest"),
 }
 UNDONE: Final[Bars] = {
@@ -121,6 +130,8 @@ NOT_WHOLLY: Final = ("refused", "undonePartly", "undoneInactive")
 
 
 WARNED: Final[Mapping[str, str]] = {
+    "policyChanged": "The plan goes by the policy as it was. Whom the policy excludes by now, and whose account it "
+    "sets aside, is not linked: Approve counts them. For all else drop this plan, and make another one.",
     "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
     "checked on Connect, and plan again.",
     "probableAccounts": "Open each, and link in a review whose account it is. Provisioning creates the others.",
@@ -177,6 +188,18 @@ def limits_of(policy: Mapping[str, Any]) -> str:
     return f"{counted(limit['number'], 'link')} and {limit['share'] * 100:g} % of the accounts"
 
 
+SWITCHED_ON: Final = {"schedule": "the schedule", "autoApprove": "the policy's rule"}
+"""What does something by itself, as the history calls it before whoever switched it on, in words."""
+
+
+def who(by: str, person: str = "") -> str:
+    """Return who did something, by what the history calls them; `person` is the name, where it is known."""
+    kind, colon, rest = by.partition(":")
+    if colon and kind in SWITCHED_ON:
+        return f"{SWITCHED_ON[kind]}, switched on by {who(rest, person)}"
+    return person or (f"somebody who signed in ({rest})" if kind == "entra" and rest else by)
+
+
 class Told(NamedTuple):
     """What is to be known first: a title, and what it means and how to go on."""
 
@@ -184,11 +207,19 @@ class Told(NamedTuple):
     text: str
 
 
-def linked_since_undo(latest: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Tell whether the latest run linked somebody, and no undo began since: until then provisioning stays stopped."""
-    run, undo = latest.get("run", {}), latest.get("undo", {})
-    linked = any(run.get("counts", {}).get(name) for name in ("linked", "groupsLinked"))
-    return linked and str(run.get("approved", "")) > str(undo.get("started", ""))
+def stays_stopped(latest: Mapping[str, Mapping[str, Any]], runs: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether the last undo took links back, and none of some runs linked anybody since.
+
+    Until one does, provisioning is refused at these accounts. `latest` is the last job of each kind.
+    """
+    undo = latest.get("undo", {"counts": {}})
+    taken = any(undo["counts"].get(name) for name in (*TAKEN_BACK, *GROUPS_TAKEN_BACK))
+    return taken and not any(has_linked(run) and str(run.get("approved", "")) > str(undo["started"]) for run in runs)
+
+
+def has_linked(run: Mapping[str, Any]) -> bool:
+    """Tell whether a run linked anybody, or a group."""
+    return any(run["counts"].get(name) for name in ("linked", "groupsLinked"))
 
 
 def _taken(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> int:
@@ -254,6 +285,52 @@ def after_undo(undos: Sequence[Mapping[str, Any]], run: Mapping[str, Any] | None
         "review in it the pairs that the undo took apart, which only a person joins again, approve it, and then start "
         "provisioning. A schedule of runs, if there is one, is suspended until you resume it.",
     )
+
+
+RULES: Final[Mapping[str, str]] = {
+    "externalId": "External id",
+    "signInObjectId": "Object id of a past sign-in",
+    "nameId": "NameID of a past sign-in",
+    "userName": "Sign-in name",
+    "verifiedEmail": "Verified e-mail address",
+    "mail": "E-mail address that nobody verified",
+    "email": "Any e-mail address",
+    "employeeNumber": "Employee number",
+    "mailNickname": "Mail nickname",
+    "onPremisesSamAccountName": "Name in Active Directory",
+    "transformedName": "Sign-in name, transformed",
+    "transformedMail": "E-mail address, transformed",
+}
+"""What each match rule is called on a page, with its name in the API beside."""
+COMPARED: Final[Mapping[str, str]] = {
+    "id": "Object id",
+    "objectId": "Object id of a past sign-in",
+    "userPrincipalName": "User principal name",
+    "formerUserPrincipalName": "Former user principal name",
+    "mail": "Mail",
+    "otherMails": "Further addresses",
+    "proxyAddresses": "Aliases",
+    "employeeId": "Employee number",
+    "onPremisesSamAccountName": "Name in Active Directory",
+    "onPremisesImmutableId": "Immutable id of Active Directory",
+    "userName": "Sign-in name",
+    "emails": "E-mail address",
+    "verifiedEmails": "Verified e-mail address",
+    "externalId": "External id",
+    "nameId": "NameID of a past sign-in",
+}
+"""What the attributes are called that a rule compares, of accounts and of people in Entra; others by their names."""
+
+
+def rule_in_words(name: str) -> str:
+    """Return what a match rule is called, with its name beside."""
+    return f"{RULES[name]} ({name})" if name in RULES else name
+
+
+def compared_in_words(name: str) -> str:
+    """Return what an attribute is called that a rule compares; of an extension's by what stands behind its URN."""
+    short = name.rpartition(":")[2]
+    return COMPARED.get(short) or in_words(short)
 
 
 def in_words(name: str) -> str:

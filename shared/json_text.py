@@ -7,6 +7,7 @@ call, and reading takes a quarter. What is sent is read by the standard library:
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -65,8 +66,7 @@ def once(members: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of these members. Raises Twice. For JSONDecoder's `object_pairs_hook`."""
     found = dict(members)
     if len(found) != len(members):
-        names = [name for name, _ in members]
-        twice = next(name for name in names if names.count(name) > 1)[:80]
+        twice = next(name for name, count in Counter(name for name, _ in members).items() if count > 1)[:80]
         shown = "".join(letter if letter.isprintable() else "?" for letter in twice)
         raise Twice(f'the member "{shown}" is there twice in one object: take one of the two out')
     return found

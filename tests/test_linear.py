@@ -18,6 +18,7 @@ import string
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from link_orchestrator.files.cells import plain
 from link_orchestrator.files.groups import read_groups
 from link_orchestrator.files.identities import read_identities
 from link_orchestrator.prediction.mapping import provisioned_name
+from link_orchestrator.warnings import _changed
+from shared.directory.matching.policy import Policy
 from shared.host.auth import authenticate
 from shared.host.body import unpack
 from shared.scim.document import normalise, read_json
@@ -166,6 +169,11 @@ READERS: dict[str, tuple[Callable[[str], object], Callable[[int], str], int]] = 
     "JSON of digits": (lambda text: read_json(text.encode()), lambda n: "1" * n, LENGTH),
     "JSON of decimals": (lambda text: read_json(text.encode()), lambda n: "0." + "1" * n, 20 * LENGTH),
     "JSON of lists": (lambda text: read_json(text.encode()), lambda n: f"[{','.join(['[]'] * n)}]", LENGTH),
+    "JSON of members of which the last two have one name": (
+        lambda text: read_json(text.encode(), written=True),
+        lambda n: "{" + ",".join(f'"{one}":1' for one in [*range(n), n - 1]) + "}",
+        LENGTH,
+    ),
     "an unknown attribute": (lambda text: normalise(USER, json.loads(text)), lambda n: '{"a":' + "[" * n, 400),
     "many e-mails": (
         lambda text: normalise(USER, json.loads(text)),
@@ -203,6 +211,10 @@ FILES: dict[str, tuple[Callable[..., Iterator[Any]], Callable[[int], str]]] = {
     "pages within pages": (read_identities, lambda n: '{"value":[' * n),
     "remarks before a page": (read_identities, lambda n: '{"@a":"b",' * n),
     "words that are no JSON": (read_identities, lambda n: "[" + "x " * n),
+    "members of a row of which the last two have one name": (
+        read_identities,
+        lambda n: "[{" + ",".join(f'"{one}":1' for one in [*range(n), n - 1]) + "}]",
+    ),
     "members of a group": (read_groups, lambda n: "group;members\na;" + "b " * n + "\n"),
 }
 
@@ -211,6 +223,16 @@ FILES: dict[str, tuple[Callable[..., Iterator[Any]], Callable[[int], str]]] = {
 def test_a_file_takes_as_long_as_it_is(name: str) -> None:
     read, text = FILES[name]
     assert is_linear(lambda made: list(read(made.encode())), text)
+
+
+def test_how_a_long_policy_differs_from_another_is_told_in_a_time_that_grows_with_it() -> None:
+    def both(length: int) -> tuple[Policy, Policy]:
+        planned = Policy(excluded=frozenset(f"{n}@b.c" for n in range(length)))
+        return planned, replace(planned, excluded=planned.excluded | {"new@b.c"})
+
+    some = {length: both(length) for length in (LENGTH, 4 * LENGTH)}
+    assert [_changed(*pair, own=False) for pair in some.values()] == [{"excluded": 1}] * 2
+    assert is_linear(lambda text: _changed(*some[len(text)], own=False), lambda length: "a" * length)
 
 
 def test_the_judgement_knows_a_square() -> None:

@@ -26,6 +26,8 @@ NEEDED = {
     *("errors", "refused", "slow", "silence", "job-failed", "job-stuck", "storage", "upkeep"),
     *("links-unconfirmed", "credential-ends", "copy-missing"),
 }
+SHOWN = {"provisioning-rate", "errors-by-kind", "latency", "orchestrations", "links", "credentials"}
+"""Saved queries that the workbook must show: how provisioning goes, runs, links that wait, tokens that end."""
 SOURCES = {"AppRequests", "AppTraces", "AzureDiagnostics", "union"}
 FIELDS = {"name", "title", "query"}
 ROOT = Path(__file__).parents[2]
@@ -105,7 +107,10 @@ def check_files(folder: Path) -> Iterator[Finding]:
     with suppress(ValueError):  # the template, which loads it, tells what is wrong
         read += json.loads((folder / "alerts.json").read_text("utf-8"))
     yield from _check_figures({one.get("name", "?"): one.get("query", []) for one in read}, figures(logged()))
-    for item in json.loads((folder / "workbook.json").read_text("utf-8"))["items"]:
+    items = json.loads((folder / "workbook.json").read_text("utf-8"))["items"]
+    for name in sorted(SHOWN - {item.get("name") for item in items}):
+        yield Finding("query", "workbook", f"shows nothing of {name}")
+    for item in items:
         query = item.get("content", {}).get("query")
         if query is not None and query not in known:
             yield Finding("query", f"workbook {item.get('name')}", "shows another query than that of queries.json")

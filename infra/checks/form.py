@@ -11,6 +11,20 @@ from typing import Any
 from infra.checks.finding import Finding
 from infra.checks.template import Array, Template, Text
 
+_OF_ALL = {"name", "type", "visible"}
+_OF_FIELDS = {"label", "toolTip", "defaultValue", "constraints"}
+KINDS: Mapping[str, tuple[set[str], set[str]]] = {
+    "Microsoft.Common.CheckBox": (_OF_FIELDS, set()),
+    "Microsoft.Common.DropDown": (_OF_FIELDS, {"required", "allowedValues"}),
+    "Microsoft.Common.InfoBox": ({"options"}, set()),
+    "Microsoft.Common.OptionsGroup": (_OF_FIELDS, {"required", "allowedValues"}),
+    "Microsoft.Common.TextBox": (_OF_FIELDS, {"required", "regex", "validationMessage"}),
+}
+"""Elements of the portal's forms that this one has, with what each and its constraints may say
+(https://learn.microsoft.com/azure/azure-resource-manager/managed-applications/create-uidefinition-elements)."""
+FUNCTIONS = {"basics", "concat", "empty", "if", "location", "parse", "steps"}
+"""Functions of the portal's forms that this one uses."""
+_CALL = re.compile(r"\b(\w+)\(")
 _STEP = re.compile(r"(?:steps\('(\w+)'\)|basics\('(\w+)'\))((?:\.\w+)*)")
 
 
@@ -19,6 +33,7 @@ def check(template: Template, folder: Path) -> Iterator[Finding]:
     file = folder / "createUiDefinition.json"
     form = json.loads(file.read_text("utf-8"))["parameters"]
     elements = _elements(form)
+    yield from _check_elements(file.name, form)
     for name, value in form["outputs"].items():
         if name not in template.params:
             yield Finding("form", f"{file.name} outputs.{name}", "is no parameter of main.bicep")
@@ -57,6 +72,45 @@ def check(template: Template, folder: Path) -> Iterator[Finding]:
         yield Finding(
             "form", "azure.yaml", f"has the services {sorted(services)}, and main.bicep tags {sorted(tagged)}"
         )
+
+
+def _check_elements(file: str, form: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find what the portal does not take in a form: it shows an error, and nothing of the form."""
+    names = [one["name"] for one in _all_elements(form)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Finding("form", f"{file} {name}", "is the name of two elements")
+    for one in _all_elements(form):
+        place = f"{file} {one['name']}"
+        if one["type"] not in KINDS:
+            yield Finding("form", place, f"{one['type']} is no element that this form has")
+            continue
+        said, constraints = KINDS[one["type"]]
+        for name in sorted(one.keys() - said - _OF_ALL):
+            yield Finding("form", place, f"{name} is nothing that a {one['type']} has")
+        for name in sorted({"label", "toolTip", "options"} & said - one.keys()):
+            yield Finding("form", place, f"has no {name}")
+        given = one.get("constraints", {})
+        for name in sorted(given.keys() - constraints):
+            yield Finding("form", place, f"constraints.{name} is nothing that a {one['type']} has")
+        if ("regex" in given) != ("validationMessage" in given):
+            yield Finding("form", place, "a regex and what it wants come together")
+        yield from _check_regex(place, given.get("regex", ""), one.get("defaultValue", ""))
+    for name, value in form["outputs"].items():
+        outside = re.sub(r"'[^']*'", "''", str(value))
+        for function in sorted(set(_CALL.findall(outside)) - FUNCTIONS):
+            yield Finding("form", f"{file} outputs.{name}", f"{function} is no function of forms that is used here")
+        if outside.count("(") != outside.count(")") or not (outside.startswith("[") and outside.endswith("]")):
+            yield Finding("form", f"{file} outputs.{name}", "is broken off")
+
+
+def _check_regex(place: str, regex: str, default: Any) -> Iterator[Finding]:
+    try:
+        fits = not regex or re.search(regex, default) is not None
+    except re.error as error:
+        yield Finding("form", place, f"its regex is none: {error}")
+        return
+    if not fits:
+        yield Finding("form", place, "its regex refuses its own default")
 
 
 def _elements(form: Mapping[str, Any]) -> set[tuple[str, ...]]:

@@ -29,7 +29,7 @@ def check(template: Template) -> Iterator[Finding]:
     declared = template.declared()
     used: set[str] = set()
     for expression in template.expressions():
-        for one in _free(expression, frozenset()):
+        for one in free(expression, frozenset()):
             used.add(one.name)
             if one.name not in declared:
                 yield Finding("name", f"{template.file}:{one.line}", f"{one.name} is not declared")
@@ -45,17 +45,17 @@ def check(template: Template) -> Iterator[Finding]:
         yield from _properties_twice(template, resource.body)
 
 
-def _free(expression: Expression, local: frozenset[str]) -> Iterator[Name]:
+def free(expression: Expression, local: frozenset[str]) -> Iterator[Name]:
     """Return the names in an expression that are not those of a loop around them."""
     if isinstance(expression, Name):
         if expression.name not in local:
             yield expression
     elif isinstance(expression, Loop):
-        yield from _free(expression.over, local)
-        yield from _free(expression.body, local | set(expression.names))
+        yield from free(expression.over, local)
+        yield from free(expression.body, local | set(expression.names))
     elif not isinstance(expression, str):
         for one in _children(expression):
-            yield from _free(one, local)
+            yield from free(one, local)
 
 
 def _children(expression: Expression) -> Iterator[Expression]:
@@ -144,7 +144,7 @@ def _known_parent(template: Template, resource: Deployed) -> Iterator[Finding]:
     kind = declared.type.partition("@")[0]
     parent = resource.body.get("parent")
     nested = kind.count("/") > 1 and not kind.startswith("Microsoft.Graph/")
-    if nested and parent is None and "/" not in str(resource.body.get("name", "")):
+    if nested and parent is None:
         yield Finding("property", resource.symbol, f"a {kind} has a parent")
     elif parent is not None:
         above = template.resources[parent.symbol].type.partition("@")[0]

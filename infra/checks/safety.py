@@ -374,7 +374,7 @@ def check_template(template: Template, deployment: Deployment) -> Iterator[Findi
         if hub != one.body.get("name"):
             yield Finding("hub", one.symbol, f"host.json names the hub {hub}, not {one.body.get('name')}")
     for name, parameter in template.params.items():
-        hidden = parameter.kind != "string" or "secure" in parameter.decorators
+        hidden = parameter.kind not in ("string", "object") or "secure" in parameter.decorators
         if not hidden and re.search("secret|password|key", name, re.IGNORECASE):
             yield Finding(
                 "secret", f"{template.file}:{parameter.line}", f"{name} would be in the history of deployments"

@@ -24,10 +24,13 @@ MINUTES = 60
 _USES = re.compile(r"^\s*(?:- )?uses:\s*(\S+)(.*)$", re.MULTILINE)
 _PINNED = re.compile(r"[\w.-]+(?:/[\w.-]+)+@[0-9a-f]{40}")
 _VERSION = re.compile(r" # v\d+\.\d+\.\d+")
+_COMPILER = re.compile(r"\baz bicep (?:install|upgrade)\b(.*)")
+_TAG = re.compile(r" --version (v\d+\.\d+\.\d+)")
 
 
 def check(folder: Path) -> Iterator[Finding]:
     """Find what a workflow of a folder must not do."""
+    yield from _check_compiler(folder)
     for file in sorted(folder.glob("*.y*ml")):
         text = file.read_text("utf-8")
         for action, version in _USES.findall(text):
@@ -37,6 +40,25 @@ def check(folder: Path) -> Iterator[Finding]:
         if "secrets." in text:
             yield Finding("workflow", file.name, "reads a secret: a job signs in with its own identity")
         yield from _check_workflow(file.name, yaml.safe_load(text))
+
+
+def _check_compiler(folder: Path) -> Iterator[Finding]:
+    """Find what compiles templates with another compiler than the one that all of them were looked at with.
+
+    Without a version, `az` takes on GitHub's machines the one that lies there
+    (https://github.com/Azure/azure-cli/pull/25541).
+    """
+    tags: dict[str, str] = {}
+    for file in sorted(folder.glob("*.y*ml")):
+        for options in _COMPILER.findall(file.read_text("utf-8")):
+            found = _TAG.match(options)
+            if found is None:
+                yield Finding("workflow", file.name, "takes whichever compiler of Bicep is there: say --version")
+            else:
+                tags[file.name] = found[1]
+    if len(set(tags.values())) > 1:
+        told = ", ".join(f"{name} {tag}" for name, tag in tags.items())
+        yield Finding("workflow", "az bicep", f"what is tested is compiled otherwise than what is published: {told}")
 
 
 def _check_workflow(name: str, read: Mapping[Any, Any]) -> Iterator[Finding]:

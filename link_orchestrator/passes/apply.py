@@ -8,12 +8,13 @@ them as done.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.counterparts import objections
 from link_orchestrator.passes.left_out import LeftOut
+from link_orchestrator.passes.refusals import CHANGED, DELETED, HELD, WHY, counts_of, refused
 from link_orchestrator.run import LINKED, PILOT, account_of, as_link, by_run, is_named, reviews_of
 from link_orchestrator.staged import LINKS, RESERVED
 from shared import turns
@@ -28,7 +29,6 @@ from shared.directory.work.plan import Plan, PlanRow
 from shared.directory.work.reviews import EXCLUDE
 from shared.tables.access import in_parts
 
-REFUSED = "refused"
 REVIEWED = "review"
 """The rule of a link that a person confirmed in a review; the plan's row names that person."""
 AT_ONCE = 500
@@ -61,7 +61,7 @@ async def apply(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     for bucket in slice_.buckets:
         piloted = await pilot_rows(directory, job, bucket)
         rows = [row async for page in plan.decided(bucket, DecisionKind.LINK.value) for row in page]
-        counts.update(_word(row.outcome) for row in rows if row.outcome)
+        counts.update(_counts(row.outcome for row in rows if row.outcome))
         # In order of id, so that neighbouring accounts are read and written together: fewer requests, fewer pages.
         left = sorted((row for row in rows if _is_due(row, piloted) and not _is_excluded(row)), key=account_of)
         for batch in in_parts(left, AT_ONCE):
@@ -69,7 +69,7 @@ async def apply(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
                 return counts
             outcomes = await _link(directory, job, batch, left_out, reserved)
             await plan.record_outcomes(bucket, outcomes, batch)
-            counts.update(map(_word, outcomes.values()))
+            counts.update(_counts(outcomes.values()))
         if job.reviewed and await _apply_reviewed(directory, job, plan, bucket, counts, piloted, left_out):
             return counts
     return counts
@@ -104,7 +104,7 @@ async def _apply_reviewed(
         # What a person named is judged again: this is the last moment to see whose the account is.
         due = [row for row in rows if _is_due(row, piloted)]
         against = await objections(directory, job, [row for row in due if is_named(row)])
-        outcomes |= {row.subject: f"{REFUSED}: {against[row.id]}" for row in rows if row.id in against}
+        outcomes |= {row.subject: refused(against[row.id]) for row in rows if row.id in against}
         for row in (as_link(row) for row in due if row.id not in against):
             homes[directory.keys.bucket(row.shown["account"]["id"])].append(row)
         # The next run must decide on these again, linked or not, because an undo leaves them open again.
@@ -118,7 +118,7 @@ async def _apply_reviewed(
         await plan.close(subject for subject, outcome in outcomes.items() if outcome == LINKED)
         await plan.record_outcomes(bucket, outcomes, [row for row in rows if row.subject in outcomes])
         settled = [outcomes.get(row.subject, row.outcome) for row in rows]
-        counts.update(_word(outcome) for outcome in settled if outcome)
+        counts.update(_counts(filter(None, settled)))
     return False
 
 
@@ -146,13 +146,13 @@ async def _link(
     for row, account in zip(rows, accounts, strict=True):
         await turn.step()
         if account is None:
-            outcomes[row.subject] = f"{REFUSED}: the account was deleted since the plan"
+            outcomes[row.subject] = refused(WHY[DELETED])
         elif account.link and (account.link.identity, account.link.by) == (row.subject, by):
             outcomes[row.subject] = LINKED
         elif account.etag != row.version:
-            outcomes[row.subject] = f"{REFUSED}: the account changed since the plan; a new run decides again"
-        elif against := left_out.objection(row, account):
-            outcomes[row.subject] = f"{REFUSED}: {against}"
+            outcomes[row.subject] = refused(WHY[CHANGED])
+        elif attribute := left_out.find(row, account.id, account.user_name):
+            outcomes[row.subject] = refused(WHY[attribute])
         else:
             changes.append((account, _linked(account, row, by, job.approved or job.started)))
             subjects.append(row.subject)
@@ -164,9 +164,9 @@ async def _link(
     return outcomes | (await _link(directory, job, lost, left_out, again=False) if lost and again else {})
 
 
-def _word(outcome: str) -> str:
-    """Return the first word of an outcome, by which it is counted."""
-    return outcome.partition(":")[0]
+def _counts(outcomes: Iterable[str]) -> Iterator[str]:
+    """Yield the counts to which outcomes add one."""
+    return chain.from_iterable(map(counts_of, outcomes))
 
 
 def _linked(account: Account, row: PlanRow, by: str, at: str) -> Account:
@@ -184,6 +184,6 @@ def _outcome(outcome: BulkOutcome) -> str:
         case Account():
             return LINKED
         case AlreadyExists():
-            return f"{REFUSED}: another account holds this identity's {outcome.attribute} by now"
+            return refused(WHY[HELD], outcome.attribute)
         case _:
-            return f"{REFUSED}: the account changed since the plan; a new run decides again"
+            return refused(WHY[CHANGED])

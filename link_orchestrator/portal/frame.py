@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from html import escape
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from link_orchestrator.portal.api import Api, Door, by_path
 from link_orchestrator.portal.forms import NOTHING_SENT, Form, read_form
 from link_orchestrator.portal.page import Asked, Download, Outcome, Page, Refusal, Samples, SeeOther, Shown
 from link_orchestrator.portal.pages import PAGES
-from link_orchestrator.portal.person import form_token, is_token_of
+from link_orchestrator.portal.person import form_token, is_token_of, seal_of
 from link_orchestrator.portal.remedies import advice_of, worded
 from shared.directory.directory import Directories, Directory
 from shared.directory.errors import InvalidCursor, NotFound
@@ -131,7 +132,8 @@ class Portal:
             directory = await self._directories.open(caller.directory)
             around = replace(around, token=form_token(directory.keys, caller, now()))
             api = Api(self._doors, directory, caller, client, arrived.base)
-            asked = Asked(api, caller, path, arrived.query, samples=self._samples)
+            seal = partial(seal_of, directory.keys, caller)
+            asked = Asked(api, caller, seal, path, arrived.query, samples=self._samples)
             reply = await self._reply(page, asked, arrived, directory, around)
         except Exception as error:
             reply = _failed(error, around)
@@ -220,6 +222,7 @@ NOT_TYPED: Final = frozenset(
         "boxes",
         "version",
         "seen",
+        "shown",
         "move",
         "rule",
         "rows",

@@ -53,6 +53,8 @@ class Asked:
 
     api: Api
     caller: Caller
+    seal: Callable[[str], str]
+    """Returns the seal by which a form says what its page showed: no request has one whose page was not loaded."""
     path: Mapping[str, str] = field(default_factory=dict)
     """Parameters of the page's path."""
     query: Mapping[str, str] = field(default_factory=dict)

@@ -1,6 +1,8 @@
-"""The token that binds a form to the person whose page it is on, so that no other site can have it sent.
+"""What a form carries so that the app knows where it comes from: a token, and of some a seal.
 
-It is keyed with the directory's secret, which all instances share, and changes every day; yesterday's is still taken.
+The token binds a form to the person whose page it is on, so that no other site can have it sent. The seal says what the
+page showed, where that is to be looked at before the form is sent. Both are keyed with the directory's secret, which
+all instances share. The token changes every day; yesterday's is still taken.
 """
 
 from __future__ import annotations
@@ -15,6 +17,11 @@ from shared.host.auth import Caller
 def form_token(keys: Keys, caller: Caller, now: datetime) -> str:
     """Return the token for a person's forms of today."""
     return keys.digest(Key("portalForm", f"{now:%Y-%m-%d} {caller.name}"))
+
+
+def seal_of(keys: Keys, caller: Caller, shown: str) -> str:
+    """Return the seal of what a page showed a person."""
+    return keys.sign(f"shown to {caller.name}: {shown}".encode("utf-8", "surrogatepass")).hex()
 
 
 def is_token_of(keys: Keys, caller: Caller, now: datetime, token: str) -> bool:

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from link_orchestrator.portal.assets import addresses
 from link_orchestrator.portal.remedies import in_page_words
-from link_orchestrator.words import in_letters, in_words
+from link_orchestrator.words import compared_in_words, in_letters, in_words, rule_in_words, who
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 ROOT: Final = "/portal"
@@ -45,7 +45,8 @@ def environment() -> Environment:
         # Caches every template: there are fewer of them than this.
         cache_size=400,
     )
-    made.filters.update(in_letters=in_letters)
+    made.filters.update(in_letters=in_letters, who=who)
+    made.filters.update(rule_in_words=rule_in_words, compared_in_words=compared_in_words)
     made.filters.update(
         in_page_words=in_page_words, number=number, moment=moment, words=in_words, capital=capital, address=address
     )

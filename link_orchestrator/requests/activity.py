@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from link_orchestrator.requests.jobs import shown
+from link_orchestrator.requests.jobs import all_with_persons, shown
 from link_orchestrator.run import APPROVALS, NOTED_ROW, reviews_of
 from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
@@ -37,7 +37,8 @@ async def list_activity(directory: Directory, request: Request) -> Response:
 
 async def list_under_way(directory: Directory, request: Request) -> Response:
     """List the jobs that have not ended, oldest first: imports, runs, undos and verifications."""
-    return Response(200, dump({"jobs": [shown(job) for job in await directory.jobs.list_under_way()]}))
+    jobs = await all_with_persons(directory, await directory.jobs.list_under_way())
+    return Response(200, dump({"jobs": [*map(shown, jobs)]}))
 
 
 async def _rows_decided(directory: Directory, deeds: Iterable[Deed]) -> dict[str, PlanRow]:

@@ -172,7 +172,7 @@ def _refuse_by_policy(job: Job, stored: Stored) -> None:
         raise Busy(ended)
     if "groups" not in job.options and stored.policy.excluded_groups - policy_of(job).excluded_groups:
         raise Busy(
-            "excluded: since this plan the policy excludes the members of a group, and the plan read no groups: cancel "
+            "excluded: the directory's policy excludes the members of a group, and this plan read no groups: cancel "
             "it, and start a run with groups"
         )
 

@@ -13,7 +13,7 @@ from link_orchestrator.kinds import (
     RUN,
     UNDO,
 )
-from link_orchestrator.requests.jobs import find_job, shown
+from link_orchestrator.requests.jobs import all_with_persons, find_job, shown
 from link_orchestrator.requests.pages.files import kind_of, remarks_about
 from link_orchestrator.requests.pages.policy import say
 from link_orchestrator.requests.reviewers import list_reviewers
@@ -61,7 +61,8 @@ async def undos_and_files(directory: Directory, run: Job) -> tuple[list[dict[str
     ids = [one.id for one in files]
     undone = [await directory.jobs.find_about(kind.name, "import", *ids) for kind in (IMPORT_UNDO, GROUP_IMPORT_UNDO)]
     back = {undo.options["import"]: shown(undo) for some in undone for undo in some}
-    return [*map(shown, undos)], [File(shown(other), back.get(other.id)) for other in files]
+    named = await all_with_persons(directory, undos)
+    return [*map(shown, named)], [File(shown(other), back.get(other.id)) for other in files]
 
 
 async def _files(directory: Directory, run: Job) -> list[Job]:

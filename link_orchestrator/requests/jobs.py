@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from link_orchestrator.kinds import (
 )
 from link_orchestrator.lifecycle import Orchestrations, cancel, ensure_started
 from link_orchestrator.problem_report import BY_REASON, PROBLEM, count_by_reason
+from link_orchestrator.problems import count_reasons
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.requests.verified import told
@@ -65,7 +67,7 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
     job = await ensure_started(directory, await find_job(directory, request, kind), client)
     status = await client.get_status(job.id)
     beside = await _undos_of(directory, [kind], job.id)
-    job = await as_it_stands(directory, job)
+    job = await with_persons(directory, await as_it_stands(directory, job))
     return answer(job, request, 200, getattr(status, "custom_status", None), beside.get(job.id))
 
 
@@ -75,9 +77,36 @@ async def as_it_stands(directory: Directory, job: Job) -> Job:
     return with_policy_changed(job, (await directory.policies.read()).policy) if waits else job
 
 
+async def with_persons(directory: Directory, job: Job) -> Job:
+    """Return a job with the names of those who did something to it, as far as the activity knows more of them."""
+    (named,) = await all_with_persons(directory, [job])
+    return named
+
+
+async def all_with_persons(directory: Directory, jobs: Sequence[Job]) -> list[Job]:
+    """Return jobs with such names.
+
+    A job keeps the name of a person who asked for something, and not of one who had switched it on, such as a schedule.
+    One that is reduced names nobody.
+    """
+    people = await directory.activity.people(by for job in jobs for by in _unnamed(job).values())
+    return [
+        replace(job, persons={**(job.persons or {}), **known})
+        if (known := {deed: people[by] for deed, by in _unnamed(job).items() if by in people})
+        else job
+        for job in jobs
+    ]
+
+
+def _unnamed(job: Job) -> dict[str, str]:
+    """Return who did something to a job whose name that does not have, by what they did."""
+    did = {"started": job.by, "approved": job.approved_by, "cancelled": job.cancelled_by}
+    return {deed: by for deed, by in did.items() if by and deed not in (job.persons or {}) and not job.reduced}
+
+
 async def get_upload(kind: Kind, directory: Directory, request: Request) -> Response:
     """Return an upload, which was done when it was answered."""
-    return answer(await find_job(directory, request, kind), request, 200)
+    return answer(await with_persons(directory, await find_job(directory, request, kind)), request, 200)
 
 
 async def cancel_job(kind: Kind, directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -97,6 +126,7 @@ async def page_of_jobs(directory: Directory, request: Request, name: str, *kinds
     names = [kind.name for kind in kinds]
     jobs, cursor = await directory.jobs.page(names, read_cursor(request, name), read_count(request))
     beside = await _undos_of(directory, kinds, *(job.id for job in jobs))
+    jobs = await all_with_persons(directory, jobs)
     return page_answer(request, name, [listed(job) | beside.get(job.id, {}) for job in jobs], cursor)
 
 
@@ -225,7 +255,7 @@ async def find_last(kind: Kind, directory: Directory, request: Request) -> Respo
     """Return the last job of a kind that is about the run. Raises NotFound for none."""
     about = await find_job(directory, request, RUN)
     if found := await directory.jobs.find_about(kind.name, "run", about.id):
-        return answer(found[-1], request, 200)
+        return answer(await with_persons(directory, found[-1]), request, 200)
     raise NotFound(f"no {kind.name} of this run", f"{kind.name} of this run", BEGIN)
 
 
@@ -235,7 +265,7 @@ async def find_last_of_import(kind: Kind, directory: Directory, request: Request
         raise NotFound(f"no {kind.name}", _what(kind))
     about = await find_job(directory, request, kind.about_import)
     if found := await directory.jobs.find_about(kind.name, "import", about.id):
-        return answer(found[-1], request, 200)
+        return answer(await with_persons(directory, found[-1]), request, 200)
     raise NotFound(f"no {kind.name} of this import", "undo of this import", BEGIN)
 
 
@@ -278,7 +308,16 @@ async def page_of_rows(directory: Directory, request: Request, kind: Kind, name:
     counts: dict[str, Any] = {}
     if kind.rows.has_problems and choice in ("", PROBLEM) and "cursor" not in request.params:
         counts = {BY_REASON: await count_by_reason(directory, name)}
+    if choice in kind.rows.explained and "cursor" not in request.params:
+        first = await _first_rows(directory.plan(name), choice) if cursor else rows
+        counts = {BY_REASON: count_reasons(str(row.shown["reason"]) for row in first)}
     return page_answer(request, kind.rows.name, [named_row(row, kind) for row in rows], cursor, counts)
+
+
+async def _first_rows(plan: Plan, choice: str) -> list[PlanRow]:
+    """Return the first rows of one choice, ROWS_READ at most."""
+    rows, _ = await select_rows(plan, choice, "", ROWS_READ, lambda row: True)
+    return rows
 
 
 def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:

@@ -107,6 +107,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_start": Operation("Job", 202, _json("RunRequest")),
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_basis": Operation("RunBasis", query=("reviewers",)),
+    "linking_run_left_out": Operation("LeftOut"),
     "linking_run_row": Operation("RowInFull"),
     "linking_run_report": Operation(
         "File",
@@ -126,7 +127,7 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "linking_run_decide": Operation("DecisionsTaken", body={"text/csv": "File", XLSX: "File"}, query=("by",)),
     "linking_run_review": Operation("Reviewed", body=_json("ReviewRequest")),
-    "linking_refusals": Operation("Refusals", query=PAGED),
+    "linking_refusals": Operation("Refusals", query=("identities", *PAGED)),
     "linking_adoptions": Operation("Adoptions", query=PAGED),
     "linking_foreign_links": Operation("ForeignLinks", query=PAGED),
     "linking_known_identity": Operation("KnownIdentity"),
@@ -225,6 +226,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"enum": [*get_args(Predicted)]},
     ),
     "reviewers": ("Whether to say who reviewed rows: it looks at the rows.", {"type": "boolean", "default": True}),
+    "identities": (
+        "Whether to say whose the first 50 external ids are, as far as what was read last is kept.",
+        {"type": "boolean", "default": False},
+    ),
     "states": (
         "Whether to count the accounts in each state, where there are few.",
         {"type": "boolean", "default": False},
@@ -312,7 +317,8 @@ def schemas() -> dict[str, Any]:
     for kind in KINDS.values():
         page, rows = _page_of(kind), kind.rows
         row = page.removesuffix("s")
-        beside = {BY_REASON: {"type": "array", "items": _ref("CountedProblem")}} if rows.has_problems else {}
+        counted = "CountedProblem" if rows.has_problems else "CountedReason" if rows.explained else ""
+        beside = {BY_REASON: {"type": "array", "items": _ref(counted)}} if counted else {}
         found[page] = _list_of(rows.name, row, cursor={"type": "string"}, **beside)
         if rows.choices:
             found[f"{row}Kind"] = {"enum": [*rows.choices]}

@@ -11,6 +11,7 @@ from shared.directory.directory import Directory
 from shared.directory.keys import fold
 from shared.directory.matching.identity import Identity
 from shared.directory.work.jobs import Job
+from shared.tables.access import in_waves
 
 
 async def find_identities(directory: Directory, run: Job, object_ids: Iterable[str]) -> Mapping[str, Identity]:
@@ -18,12 +19,10 @@ async def find_identities(directory: Directory, run: Job, object_ids: Iterable[s
     buckets: defaultdict[int, set[str]] = defaultdict(set)
     for object_id in object_ids:
         buckets[identity_bucket(directory.keys, object_id)].add(fold(object_id))
-    found: dict[str, Identity] = {}
-    for bucket, wanted in buckets.items():
-        for _, identity in await identities_in(directory, parts_of(run), bucket, wanted):
-            if (known := fold(identity.object_id)) in wanted:
-                found[known] = identity
-    return found
+    names = parts_of(run)
+    read = await in_waves(identities_in(directory, names, bucket, wanted) for bucket, wanted in buckets.items())
+    known = {fold(identity.object_id): identity for some in read for _, identity in some}
+    return {one: known[one] for wanted in buckets.values() for one in wanted if one in known}
 
 
 async def are_kept(directory: Directory, run: Job) -> bool:

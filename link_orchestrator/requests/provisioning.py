@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
+from link_orchestrator.requests.known import name_known
 from shared.admin.pages import select
-from shared.admin.parameters import page_answer, read_count, read_cursor
+from shared.admin.parameters import page_answer, read_choice, read_count, read_cursor
 from shared.directory.directory import Directory
+from shared.directory.matching.identity import Identity
 from shared.directory.object_ids import read_object_id
 from shared.directory.records.listing import Glance
 from shared.directory.records.model import Account, Status
 from shared.directory.work.refusals import Refusal
 from shared.scim.endpoint import Request, Response
 
+IDENTITIES: Final = "identities"
+"""The parameter that asks whose external ids are."""
 MANAGED_HERE: Final = "The account is managed here: provisioning neither changes nor deletes it."
 MAY_BE_ANOTHER: Final = (
     "What the write would add to the account keeps creates away: another account may be the person's."
@@ -44,10 +49,16 @@ REMEDIES: Final = {
 
 
 async def list_refusals(directory: Directory, request: Request) -> Response:
-    """List the writes by provisioning that were refused because an account is managed here, in the last 90 days."""
+    """List the writes by provisioning that were refused because an account is managed here, in the last 90 days.
+
+    With `identities` it says of the first 50 external ids whose they are, as far as what was read last is kept.
+    """
+    named = read_choice(request, IDENTITIES, ("true", "false")) == "true"
     found, cursor = await directory.refusals.page(read_cursor(request, "refusals"), read_count(request))
     accounts = await directory.accounts.find_many([refusal.attempt.account for refusal in found])
-    rows = [_refusal(refusal, account) for refusal, account in zip(found, accounts, strict=True)]
+    asked = (refusal.attempt.external_id or "" for refusal in found) if named else ()
+    known = await name_known(directory, asked)
+    rows = [_refusal(refusal, account, known) for refusal, account in zip(found, accounts, strict=True)]
     return page_answer(request, "refusals", rows, cursor)
 
 
@@ -71,13 +82,15 @@ def _is_foreign(account: Glance) -> bool:
     return account.link is not None and read_object_id(account.link.identity) is None
 
 
-def _refusal(refusal: Refusal, account: Account | None) -> dict[str, Any]:
+def _refusal(refusal: Refusal, account: Account | None, known: Mapping[str, Identity]) -> dict[str, Any]:
     attempt = refusal.attempt
+    identity = known.get(read_object_id(attempt.external_id or "") or "")
     cause = _cause(refusal, account)
     shown = account.shown() | {"status": account.status.value} if account else {"id": attempt.account, "deleted": True}
     return {
         "account": shown,
         "externalId": attempt.external_id,
+        **({"identity": _name(identity)} if identity else {}),
         "credential": attempt.credential,
         "method": attempt.method,
         "first": refusal.first,
@@ -87,6 +100,11 @@ def _refusal(refusal: Refusal, account: Account | None) -> dict[str, Any]:
         "cause": cause,
         "remedy": REMEDIES[cause],
     }
+
+
+def _name(identity: Identity) -> dict[str, Any]:
+    known = {"objectId": identity.object_id, "userPrincipalName": identity.user_principal_name}
+    return known | ({"displayName": identity.display_name} if identity.display_name else {})
 
 
 def _cause(refusal: Refusal, account: Account | None) -> str:

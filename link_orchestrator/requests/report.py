@@ -25,6 +25,7 @@ from link_orchestrator.requests.jobs import (
     select_rows,
     shown,
     shown_row,
+    with_persons,
 )
 from link_orchestrator.requests.mapping import people_of
 from link_orchestrator.requests.pages.run import summary
@@ -76,7 +77,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", 
 
 async def get_report(directory: Directory, request: Request) -> Response:
     """Return a run's report in the format asked for: csv, jsonl or html."""
-    job = await find_job(directory, request, RUN)
+    job = await with_persons(directory, await find_job(directory, request, RUN))
     if _form(request) != "html":
         return await _page(directory, job, request, RUN)
     job = await as_it_stands(directory, job)
@@ -103,13 +104,13 @@ async def get_report(directory: Directory, request: Request) -> Response:
 
 async def get_undo_report(directory: Directory, request: Request) -> Response:
     """Return an undo's report in the format asked for: csv, jsonl or html."""
-    job = await find_job(directory, request, UNDO)
+    job = await with_persons(directory, await find_job(directory, request, UNDO))
     return _html(undo_summary(shown(job))) if _form(request) == "html" else await _page(directory, job, request, UNDO)
 
 
 async def get_verification_report(directory: Directory, request: Request) -> Response:
     """Return a verification's report in the format asked for: csv, jsonl or html."""
-    job = await find_job(directory, request, VERIFICATION)
+    job = await with_persons(directory, await find_job(directory, request, VERIFICATION))
     if _form(request) == "html":
         return _html(verification_summary(shown(job)))
     return await _page(directory, job, request, VERIFICATION)

@@ -18,6 +18,8 @@ from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.passes.counterparts import find_row, objections
 from link_orchestrator.prediction.cycle import after_review
+from link_orchestrator.problem_report import BY_REASON
+from link_orchestrator.problems import count_reasons
 from link_orchestrator.requests.jobs import as_it_stands, find_job, select_rows, shown
 from link_orchestrator.requests.selection import Selection, refuse_unsent
 from link_orchestrator.run import (
@@ -138,7 +140,8 @@ async def review(directory: Directory, request: Request, client: Orchestrations)
     done, _, refused = await record(directory, job, wishes, request, in_policy=asked.in_policy)
     job = await count_reviews(directory, job)
     shown_refused = [{"id": row_id, "reason": reason} for row_id, reason in refused.items()]
-    document = {"reviewed": done.total(), "refused": shown_refused, **({"cursor": cursor} if cursor else {})}
+    reasons = {BY_REASON: count_reasons(refused.values())}
+    document = {"reviewed": done.total(), "refused": shown_refused, **reasons, **({"cursor": cursor} if cursor else {})}
     text = dump(document | {"run": shown(await as_it_stands(directory, job))})
     # A row is noted by its id: whose it is, the plan says for as long as it is kept.
     return Response(200, text, noted={**done, **({NOTED_ROW: rows[0].id} if alone and done else {})})

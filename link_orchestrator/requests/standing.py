@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Final
 
 from link_orchestrator.kinds import KINDS, RUN
-from link_orchestrator.requests.jobs import listed, taken_back
+from link_orchestrator.requests.jobs import all_with_persons, listed, taken_back
 from shared.admin.accounts import STATES
 from shared.admin.pages import SCANNED, count_states
 from shared.admin.parameters import read_choice, refuse_others
@@ -35,14 +35,15 @@ async def get_directory(directory: Directory, request: Request, settings: Settin
     )
     # To count by state is to look at every account. No row has these counts: each change of an account would be two.
     states = await count_states(directory.listing, STATES) if by_state and accounts <= SCANNED else None
-    runs = [job.id for jobs in latest for job in jobs if job.kind == RUN.name]
+    jobs = await all_with_persons(directory, [job for jobs in latest for job in jobs])
+    runs = [job.id for job in jobs if job.kind == RUN.name]
     beside = await taken_back(directory, *runs) if runs else {}
     document = {
         "name": directory.name,
         "accounts": accounts,
         **({"states": states} if states is not None else {}),
         "groups": groups,
-        "latest": {job.kind: listed(job) | beside.get(job.id, {}) for jobs in latest for job in jobs},
+        "latest": {job.kind: listed(job) | beside.get(job.id, {}) for job in jobs},
         "credentials": _credentials(settings, directory.name),
     }
     return Response(200, dump(document))

@@ -67,7 +67,10 @@ async def sweep(directory: Directory, before: str | None = None) -> int:
 async def sweep_terms(directory: Directory) -> int:
     """Remove what is kept no longer, and return how many rows. It is in nobody's way, whatever is under way."""
     removed = await _sweep_replaced(directory) + await _sweep_deleted(directory) + await directory.refusals.sweep()
-    removed += await directory.activity.sweep((await directory.policies.get()).job_days)
+    days = (await directory.policies.get()).job_days
+    removed += await directory.activity.sweep(days)
+    now = datetime.fromisoformat(directory.accounts.now())
+    removed += await directory.findings.forget_persons(timestamp(now - timedelta(days=days)))
     return removed + sum([await _remove_look_ups(directory, bucket) for bucket in range(directory.keys.buckets)])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,23 @@ def test_every_parameter_is_in_the_reference_with_its_default(template: Template
                 assert said == json.dumps(value), name
             elif said.startswith("`"):
                 assert said == f"`{value}`", name
+
+
+def test_every_value_of_host_json_has_its_reason_in_the_reference() -> None:
+    host = json.loads((INFRA.parent / "host.json").read_text("utf-8"))
+    rows = dict(_table("And in `host.json`, for both apps:"))
+    assert all(rows.values())
+    told = " ".join(rows)
+    for path in set(_leaves(host)) - {("version",)}:
+        assert any(name in told for name in path[-2:]), path
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict):
+        for name, inside in value.items():
+            yield from _leaves(inside, (*path, name))
+    else:
+        yield path
 
 
 def test_every_output_is_in_the_reference(template: Template) -> None:

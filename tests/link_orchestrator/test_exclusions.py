@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from link_orchestrator.passes import excluded_groups
+from link_orchestrator.passes.refusals import WHY
+from link_orchestrator.requests import left_out
 from tests.link_orchestrator.running import POLICY, SEEN, App, Refusal, csv_file, graph, object_id
 from tests.link_orchestrator.test_groups import RESEARCH, entra, upload
 
@@ -153,11 +155,12 @@ async def test_an_account_that_is_set_aside_is_not_linked_and_not_reported(app: 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"excluded": [NAMES[0]]}, "the policy excludes the person by now"),
-        ({"excluded": [PEOPLE[0]["id"]]}, "the policy excludes the person by now"),
-        ({"excluded": [{"pattern": "ann*"}]}, "the policy excludes the person by now"),
-        ({"setAside": [NAMES[0]]}, "the policy sets the account aside by now"),
+        ({"excluded": [NAMES[0]]}, WHY["excluded"]),
+        ({"excluded": [PEOPLE[0]["id"]]}, WHY["excluded"]),
+        ({"excluded": [{"pattern": "ann*"}]}, WHY["excluded"]),
+        ({"setAside": [NAMES[0]]}, WHY["setAside"]),
     ],
+    ids=["name", "id", "pattern", "account"],
 )
 async def test_whom_the_policy_leaves_out_since_the_plan_is_told_and_not_linked(
     app: App, change: Any, why: str
@@ -169,13 +172,41 @@ async def test_whom_the_policy_leaves_out_since_the_plan_is_told_and_not_linked(
     run = await app.call("GET", f"linking/runs/{run['id']}")
     (told,) = [one for one in run["warnings"] if one["code"] == "policyChanged"]
     assert list(told["values"].values()) == [1]
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert (foretold["lookedAt"], foretold["refused"]) == (3, dict.fromkeys(change, 1))
+    (named,) = foretold["rows"]
+    assert named["row"]["identity"]["userPrincipalName"] == NAMES[0]
+    assert named["reason"].startswith(why)
     with pytest.raises(Refusal, match="policyChanged"):
         await app.approve(run, acknowledged=[code for code in SEEN if code != "policyChanged"])
     done = await app.apply(run)
     assert (done["counts"]["linked"], done["counts"]["refused"]) == (2, 1)
     assert (await app.account(NAMES[0]))["link"] is None
     (row,) = [one for one in await app.decisions(run, "link") if one["outcome"].startswith("refused")]
-    assert row["outcome"] == f"refused: {why}; a new run decides again"
+    assert row["outcome"] == f"refused: {why}"
+
+
+async def test_whom_the_directory_leaves_out_is_told_of_a_run_with_a_policy_of_its_own_and_not_linked(
+    app: App,
+) -> None:
+    """The run's own policy decides what is planned, and the directory's whom to leave out at the moment of the link."""
+    await app.call("PUT", "directory/policy", {"excluded": NAMES[:1], "setAside": NAMES[1:2]})
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE, policy=POLICY | {"setAside": NAMES[2:]})
+    (told,) = [one for one in run["warnings"] if one["code"] == "policyChanged"]
+    assert told["values"] == {"who is excluded": 1, "which accounts are set aside": 1}
+    assert told["warning"].startswith("the directory's policy is another than the one that this plan goes by")
+    done = await app.apply(run)
+    assert (done["counts"].get("linked", 0), done["counts"]["refused"]) == (0, 2)
+    outcomes = {row["outcome"] for row in await app.decisions(run, "link")}
+    assert outcomes == {f"refused: {WHY['excluded']}", f"refused: {WHY['setAside']}"}
+
+
+async def test_a_policy_of_the_runs_own_that_leaves_out_more_is_no_warning(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": NAMES[:1]})
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE, policy={"excluded": NAMES[:2]})
+    assert "policyChanged" not in [one["code"] for one in run.get("warnings", ())]
 
 
 async def test_so_is_whom_a_review_links(app: App) -> None:
@@ -185,8 +216,63 @@ async def test_so_is_whom_a_review_links(app: App) -> None:
     (row,) = await app.decisions(run, "review")
     await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "link"})
     await app.call("PUT", "directory/policy", POLICY | {"excluded": [NAMES[0]]})
+    assert (await app.call("GET", f"linking/runs/{run['id']}/left-out"))["refused"] == {"excluded": 1}
     done = await app.apply(await app.call("GET", f"linking/runs/{run['id']}"))
     assert (done["counts"].get("linked", 0), done["counts"]["refused"]) == (0, 1)
+
+
+async def test_who_would_not_be_linked_anyway_is_not_counted_as_left_out(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY)
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE)
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [*NAMES, "new@contoso.com"]})
+    rows = {row["identity"]["userPrincipalName"]: row["id"] for row in await app.decisions(run, "link")}
+    review = {"rows": [rows[NAMES[0]]], "action": "exclude"}
+    await app.call("POST", f"linking/runs/{run['id']}/review", review)
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert (foretold["entries"], foretold["lookedAt"]) == ({"excluded": 4, "setAside": 0}, 2)
+    assert foretold["refused"] == {"excluded": 2}
+    run = await app.call("GET", f"linking/runs/{run['id']}")
+    await app.approve(run, rows=[rows[NAMES[1]]])
+    await app.wait(f"linking/runs/{run['id']}", "planned")
+    assert (await app.call("GET", f"linking/runs/{run['id']}/left-out"))["refused"] == {"excluded": 1}
+
+
+async def test_whom_a_runs_own_policy_lets_in_and_the_directorys_does_not_is_counted(app: App) -> None:
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [NAMES[0]], "setAside": [NAMES[1]]})
+    await app.bring(ROWS)
+    run = await app.plan(*PEOPLE, policy=POLICY)
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert (foretold["refused"], foretold["more"]) == ({"excluded": 1, "setAside": 1}, False)
+    assert (await app.apply(run))["counts"]["refused"] == 2
+
+
+async def test_no_link_is_looked_at_where_nobody_was_left_out_since(app: App) -> None:
+    run, _ = await planned(app, {"excluded": [NAMES[0]]})
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert (foretold["entries"], foretold["lookedAt"]) == ({"excluded": 0, "setAside": 0}, 0)
+    assert (foretold["refused"], foretold["groups"], foretold["rows"]) == ({}, 0, [])
+
+
+async def test_a_plan_of_very_many_links_says_that_not_all_were_looked_at(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(left_out, "MOST_LOOKED_AT", 1)
+    monkeypatch.setattr(left_out, "AT_ONCE", 1)
+    await app.call("PUT", "directory/policy", POLICY)
+    await app.bring(csv_file(*({"userName": f"p{place}@contoso.com"} for place in range(40))))
+    run = await app.plan(*(graph(place, f"p{place}@contoso.com") for place in range(40)))
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [{"pattern": "p*"}]})
+    foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert foretold["more"]
+    assert 0 < foretold["lookedAt"] == foretold["refused"]["excluded"] < 40
+
+
+async def test_of_a_run_that_has_ended_nothing_is_foretold(app: App) -> None:
+    run, _ = await planned(app, {})
+    await app.apply(run)
+    with pytest.raises(Refusal, match=r"^409 phase: .* is done: this counts what a plan would link that waits"):
+        await app.call("GET", f"linking/runs/{run['id']}/left-out")
 
 
 async def test_a_policy_that_was_changed_back_is_no_warning(app: App) -> None:
@@ -205,7 +291,7 @@ async def test_a_plan_that_read_no_groups_is_not_approved_once_members_of_one_ar
     await app.bring(ROWS)
     run = await app.plan(*PEOPLE)
     await app.call("PUT", "directory/policy", POLICY | {"excluded": [{"group": RESEARCH}]})
-    with pytest.raises(Refusal, match="the plan read no groups"):
+    with pytest.raises(Refusal, match="this plan read no groups"):
         await app.approve(run)
 
 

@@ -672,7 +672,7 @@ class TestApproval:
         job = await bring(app, GROUPS)
         assert job["counts"] == {"unchanged": 1, "refused": 2}, "a linked group is the identity provider's"
 
-    @pytest.mark.parametrize("change", ["members", "document", "deleted", "linked elsewhere", "taken"])
+    @pytest.mark.parametrize("change", ["members", "document", "deleted", "linked elsewhere", "excluded", "taken"])
     async def test_a_group_that_changed_since_the_plan_is_refused_and_reported(self, app: App, change: str) -> None:
         run = await prepared(app)
         groups = (await directory_of(app)).groups
@@ -688,10 +688,16 @@ class TestApproval:
             case "linked elsewhere":
                 await app.call("PUT", "directory/policy", {"linkGroupsOnCreate": True})
                 await app.call("POST", "scim/v2/Groups", {"displayName": "Sales", "externalId": object_id(910)})
+            case "excluded":
+                await app.call("PUT", "directory/policy", {"excluded": [SALES]})
             case _:
                 await app.call("POST", "scim/v2/Groups", {"displayName": "Another", "externalId": SALES})
+        foretold = await app.call("GET", f"linking/runs/{run['id']}/left-out")
+        assert foretold["groups"] == (change == "excluded")
         done = await app.apply(run, links=4, groups=2)
         assert (done["counts"]["groupsLinked"], done["counts"]["groupsRefused"]) == (1, 1)
+        why = {"deleted": "deleted", "excluded": "excluded", "taken": "held"}.get(change, "changed")
+        assert done["groupsRefusedBy"] == {why: 1}
         outcomes = {r["entraGroup"]["id"]: r["outcome"] for r in await app.decisions(run, "groupLink")}
         assert outcomes[RESEARCH] == "linked"
         assert outcomes[SALES].startswith("refused: ")

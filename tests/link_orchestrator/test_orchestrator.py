@@ -92,6 +92,20 @@ async def test_a_later_run_of_an_earlier_version_has_the_passes_of_its_history(
     assert stages(engine) == [*compared, *AGAIN_PASSES, *last, *APPLY_PASSES]
 
 
+@pytest.mark.parametrize(
+    ("form", "order"), [(FORM, ("suggest", "merge_names", "keep_reviews")), (2, ("keep_reviews", "suggest"))]
+)
+async def test_reviews_are_kept_once_it_is_known_who_is_suggested_but_in_the_histories_of_before(
+    form: int, order: tuple[str, ...]
+) -> None:
+    engine = Engine(answers(decide=SliceDone(counts={"noAccount": 1, "noIdentity": 1}).to_json()))
+    start = START.model_copy(update={"keeps_reviews": True, "form": form})
+    assert await engine.play(link_accounts, start) == "done"
+    assert stages(engine) == [*PLAN_PASSES, *order, *APPLY_PASSES]
+    engine = Engine(answers(keep_reviews=SliceDone(stopped=True).to_json()))
+    assert await engine.play(link_accounts, start) == "cancelled"
+
+
 async def test_a_slice_that_cannot_go_on_says_why_the_job_failed() -> None:
     engine = Engine(answers(join=SliceDone(failed="for a reason").to_json()))
     assert await engine.play(link_accounts, START) == "failed"

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.directory.text import timestamp
 from shared.host.principal import read_principal
 from shared.host.settings import Settings
 from tests.link_orchestrator.running import TOKEN, Api, App, Refusal, csv_file, graph, plan_rows, serving
@@ -98,6 +100,25 @@ async def test_the_name_of_a_person_goes_with_the_term_though_the_run_stays(tmp_
         assert kept["reduced"]
         assert len(rows) == 2, "the links stand"
         assert "eva@contoso.com" not in json.dumps([kept, [row.to_json() for row in rows]])
+
+
+@pytest.mark.usefixtures("behind_sign_in")
+async def test_the_name_of_who_acknowledged_goes_with_the_term_and_the_warning_stays_acknowledged(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as app, as_eva(app) as eva:
+        run = await decided(eva)
+        directory = await directory_of(app)
+        known = await directory.findings.acknowledged()
+        assert {(one["person"], one["run"]) for one in known.values()} == {("eva@contoso.com", run["id"])}
+        await app.host.run_timer("sweep")
+        assert await directory.findings.acknowledged() == known, "the term is not over"
+        before = timestamp(datetime.fromisoformat(directory.jobs.now()) - timedelta(days=181))
+        await directory.findings.acknowledge({code: {**one, "at": before} for code, one in known.items()})
+        await app.host.run_timer("sweep")
+        nameless = {code: {"digest": one["digest"], "by": "local", "at": before, "run": run["id"]}
+                    for code, one in known.items()}  # fmt: skip
+        assert await directory.findings.acknowledged() == nameless
 
 
 async def test_a_header_that_anybody_could_send_names_nobody(app: App) -> None:

@@ -187,6 +187,27 @@ class TestOverGraph:
             assert "reviews of the run before were not kept" in run["reason"]
         assert (await app.account("jane@contoso.com"))["link"] is None
 
+    async def test_of_who_was_linked_in_a_review_that_is_kept_nothing_warns(
+        self, both: tuple[GraphStandIn, App]
+    ) -> None:
+        """What a review takes off the warnings goes by the suggestions of its row, which come before it."""
+        stand_in, app = both
+        stand_in.tenant.change(object_id(9), userPrincipalName="x@contoso.com", displayName="Anna Mueller")
+        await app.bring(csv_file({"userName": "am", "displayName": "Mueller, Anna"}))
+        await switch_on(app)
+        first = await ended(app, (await tick(app))["lastRun"], "planned")
+        (row,) = [one for one in await app.decisions(first, "noAccount") if "suggestions" in one]
+        review = {"rows": [row["id"]], "action": "link", "account": "am"}
+        await app.call("POST", f"linking/runs/{first['id']}/review", review)
+        await hours_later(app.tables, 2)
+        second = await ended(app, (await tick(app))["lastRun"], "planned")
+        assert second["counts"]["reviewsKept"] == 1
+        assert "probableAccounts" not in [one["code"] for one in second.get("warnings", ())]
+        path = f"linking/runs/{second['id']}/review"
+        again = await app.call("POST", path, {"rows": [row["id"]], "action": "leave"})
+        (told,) = [one for one in again["run"]["warnings"] if one["code"] == "probableAccounts"]
+        assert told["count"] == 1
+
     async def test_an_acknowledgement_is_good_for_the_runs_that_follow(
         self, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -88,7 +88,7 @@ class TestOverHttp:
         assert (await app.account(NAMES[0]))["link"]["by"] == f"run:{run['id']}"
         async with app.session.get(f"/linking/runs/{run['id']}/report") as answer:
             page = await answer.text()
-        assert "by itself: local switched autoApprove on" in page
+        assert "rule, switched on by local" in page
         assert "up to 3 links and 100.0% of the accounts" in page
 
     @pytest.mark.parametrize(

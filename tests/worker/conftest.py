@@ -12,10 +12,16 @@ from typing import Any
 
 import pytest
 
+from infra.check import INFRA
+from infra.checks.evaluation import constant
+from infra.checks.template import read
 from tests.environments import ROOT, environment
 from tests.waiting import PATIENCE
 
 WORKER = Path(__file__).parent / "requirements.txt"
+
+PYTHON: str = constant(read((INFRA / "main.bicep").read_text("utf-8"), "infra/main.bicep"), "pythonVersion", INFRA)
+"""The version that the template names, unless it is told otherwise."""
 
 Drive = Callable[..., dict[str, Any]]
 
@@ -23,12 +29,12 @@ Drive = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="session")
 def worker_python() -> Path:
     """Return the interpreter of an environment with the app's requirements and the language worker."""
-    # The worker's packages ask for Python 3.13, on which Azure runs them; their code runs on 3.11 and 3.12, too.
+    # The worker's packages ask for Python 3.13; their code runs on 3.11 and 3.12, too, where nothing else is installed.
     worker = (WORKER, ["--no-deps", "--ignore-requires-python"])
     script = [str(ROOT / "infra" / "local" / "python.sh"), "all"]
     listed = subprocess.run(script, check=True, capture_output=True, text=True).stdout
     pythons = dict(line.split(" ", 1) for line in listed.splitlines())
-    made_with = pythons.get("3.13", sys.executable)
+    made_with = pythons.get(PYTHON, sys.executable)
     return environment(".worker-venv", (ROOT / "requirements.txt", []), worker, made_with=made_with)
 
 

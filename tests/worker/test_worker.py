@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,7 +36,7 @@ from shared.tables.sqlite import SqliteTables
 from tests.link_orchestrator.portal.door import CLIENT, OPERATOR, SAME_SITE, TENANT
 from tests.link_orchestrator.running import begin_run, make_directory, plan_rows
 from tests.shared.host.test_routes import path_of
-from tests.worker.conftest import ROOT, Drive
+from tests.worker.conftest import PYTHON, ROOT, Drive
 
 SMALL_APP = Path(__file__).parent / "small_app"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -49,6 +51,15 @@ SETTINGS = {
 def _replay(name: str, value: Any, *more: wire.Event) -> dict[str, str]:
     texts = [json.dumps(e) for e in (*first_events(name, json.dumps(value), NOW), *more)]
     return {"json": wire.request(texts, "one", json.dumps(value))}
+
+
+def test_the_worker_runs_on_the_python_that_the_template_names(worker_python: Path) -> None:
+    """A machine may lack that one; what CI runs on must not."""
+    version = "import sys; print('%d.%d' % sys.version_info[:2])"
+    found = subprocess.run([worker_python, "-c", version], check=True, capture_output=True, text=True).stdout.strip()
+    if found != PYTHON and not os.environ.get("CI"):
+        pytest.skip(f"Python {PYTHON} is not installed")
+    assert found == PYTHON
 
 
 def test_every_kind_of_function_loads_and_runs(drive: Drive) -> None:

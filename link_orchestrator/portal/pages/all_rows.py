@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_plan import EXCLUDABLE, NotTaken, Row, conditions, review
-from link_orchestrator.portal.pages.of_run import Run
+from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
 
 AT_ONCE: Final = 1_000
@@ -46,6 +47,7 @@ class AllRows:
     """Whether the first rows of the plan are among those that were looked through."""
     not_taken: Sequence[NotTaken] = ()
     left_out: int = 0
+    by_reason: Sequence[Document] = ()
     taken: int = 0
 
     @property
@@ -90,16 +92,19 @@ async def decide(asked: Asked) -> Outcome:
     if digits(asked.form["number"]) != len(view.rows):
         raise InvalidValue(f"number: type {len(view.rows):,}, the number of rows shown")
     more = {name: True for name in ("inPolicy", "create") if name in asked.form and view.action == "exclude"}
-    taken, refused = 0, list[NotTaken]()
+    taken, refused, reasons = 0, list[NotTaken](), Counter[str]()
     names = {row.id: row.name for row in view.rows}
     for first in range(0, len(view.rows), AT_ONCE):
         some = [row.id for row in view.rows[first : first + AT_ONCE]]
         answer = await review(asked, {"rows": some, "action": view.action, **more})
         taken += answer["reviewed"]
         refused += [NotTaken(names[one["id"]], one["reason"]) for one in answer["refused"]]
+        reasons.update({one["reason"]: one["count"] for one in answer["byReason"]})
     if not refused:
         return SeeOther(f"runs/{asked.path['id']}/decisions", "all", view.asked)
-    return Shown("all_rows.html", await _read(asked, not_taken=refused[:SHOWN], left_out=len(refused), taken=taken))
+    told = {"not_taken": refused[:SHOWN], "left_out": len(refused), "taken": taken}
+    by_reason = [{"reason": reason, "count": count} for reason, count in reasons.most_common()]
+    return Shown("all_rows.html", await _read(asked, by_reason=by_reason, **told))
 
 
 PAGES: Final = (Page("runs/{id}/all", show, {"decide": decide}, under="runs"),)

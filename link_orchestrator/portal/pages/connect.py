@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.remedies import WARNED
 from link_orchestrator.prediction.mapping import ACTIVE, DEFAULT, EXTERNAL_ID, USER_NAME
@@ -94,7 +95,7 @@ class Connect:
     name_id: str = "userPrincipalName"
     adopts: bool = False
     linked: int = 0
-    """Accounts that the last run linked and no undo took back; 0 while it has not ended."""
+    """Accounts that the last run with links linked; 0 where provisioning is to stay off."""
     switch: str = SWITCH
     others: Sequence[tuple[Sequence[str], str]] = OTHERS
     soon: int = SOON
@@ -106,12 +107,13 @@ class Connect:
 
 async def show(asked: Asked) -> Outcome:
     """Show how provisioning is connected."""
-    connection, mapping, sources, policy, directory = await asyncio.gather(
+    connection, mapping, sources, policy, directory, page = await asyncio.gather(
         asked.api.get("linking/connection"),
         asked.api.get("linking/mapping"),
         asked.api.get("linking/sources"),
         asked.api.get("directory/policy"),
         asked.api.get("directory", states=""),
+        asked.api.get("linking/runs"),
     )
     return Shown(
         "connect.html",
@@ -121,16 +123,19 @@ async def show(asked: Asked) -> Outcome:
             graph=sources["graph"],
             mapped=compare(mapping["mapping"], policy),
             name_id=policy["nameIdSource"],
-            linked=_linked(directory["latest"].get("run", {})),
+            linked=_linked(directory["latest"], page["runs"]),
             adopts=bool(policy["adoptOnCreate"]),
             credentials=[_credential(one) for one in connection["credentials"]],
         ),
     )
 
 
-def _linked(run: Document) -> int:
-    """Return how many links the last run made, 0 where it has not ended or some were taken back since."""
-    return int(run["counts"].get("linked", 0)) if "ended" in run and "takenBack" not in run else 0
+def _linked(latest: Mapping[str, Document], runs: Sequence[Document]) -> int:
+    """Return how many accounts the last run linked that ended with links; 0 where an undo is the last to change any."""
+    if words.stays_stopped(latest, runs):
+        return 0
+    made = (int(run["counts"].get("linked", 0)) for run in runs if "ended" in run and "takenBack" not in run)
+    return next(filter(None, made), 0)
 
 
 def compare(mapping: Document, policy: Document) -> list[Mapped]:

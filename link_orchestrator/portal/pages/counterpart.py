@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.account import find_known
 from link_orchestrator.portal.pages.of_plan import Row, looked_for
 from link_orchestrator.portal.pages.of_run import Document, Run
-from link_orchestrator.portal.pages.row import Side, compare, find_account, name_counterpart
+from link_orchestrator.portal.pages.row import ROW, Side, compare, decide, find_account
+from shared.scim.errors import InvalidValue
 
 _WORD: Final = re.compile(r"[^\W\d_]{3,}")
 """A word of a name or of an address, long enough to tell something."""
@@ -30,6 +31,14 @@ class Counterpart:
     named: str
     """Which of the two was named: account or identity."""
     asked: dict[str, str]
+    shown: str = ""
+    """The seal of the page's question."""
+
+    @property
+    def question(self) -> str:
+        """What the page asks: whether the two are the same person, as it shows them."""
+        ids = (self.run.id, self.row.id, self.account["id"], self.identity["id"], *(one["id"] for one in self.holders))
+        return repr((ids, [*self._sides]))
 
     @property
     def _sides(self) -> Sequence[Side]:
@@ -62,9 +71,25 @@ async def find_holders(asked: Asked, identity: str, account: str) -> Sequence[Do
 
 async def show(asked: Asked) -> Outcome:
     """Show the two side by side; the row alone, where one of them is not known."""
+    if view := await _read(asked):
+        return Shown("counterpart.html", view)
+    return SeeOther(f"runs/{asked.path['id']}/rows/{asked.path['row']}", query=looked_for(asked))
+
+
+async def name(asked: Asked) -> Outcome:
+    """Link the two that the page showed, while it still shows them so."""
+    view = await _read(asked)
+    if view is None or asked.form["shown"] != view.shown:
+        named = "identity" if "identity" in asked.form else "account"
+        raise InvalidValue(f"{named}: these two were not shown side by side as they are now: look at both, then decide")
+    return await decide(asked, {"action": "link", view.named: asked.form[view.named]})
+
+
+async def _read(asked: Asked) -> Counterpart | None:
+    """Return the row's side and the one that is named, None where one of the two is not known."""
     run = await Run.read(asked)
-    found = await asked.api.get("linking/runs/{id}/decisions/{row}", id=run.id, row=asked.path["row"])
-    row, query = Row(found["row"], run.waits), looked_for(asked)
+    found = await asked.api.get(ROW, id=run.id, row=asked.path["row"])
+    row = Row(found["row"], run.waits)
     named = "identity" if row.decision == "noIdentity" else "account"
     value = asked.form[named] or asked.query.get(named, "")
     account = await find_account(asked, row.account.get("id", "") if named == "identity" else value)
@@ -76,9 +101,10 @@ async def show(asked: Asked) -> Outcome:
         whole: Document = next((one for one in found["identities"] if one["id"] == person.get("objectId")), {})
         identity = whole or ({"id": person["objectId"], **person} if "userPrincipalName" in person else {})
     if not account or not identity:
-        return SeeOther(f"{run.path}/rows/{row.id}", query=query)
+        return None
     holders = await find_holders(asked, identity["id"], account["id"])
-    return Shown("counterpart.html", Counterpart(run, row, account, identity, holders, named, query))
+    view = Counterpart(run, row, account, identity, holders, named, looked_for(asked))
+    return replace(view, shown=asked.seal(view.question))
 
 
-PAGES: Final = (Page("runs/{id}/rows/{row}/counterpart", show, {"name": name_counterpart}, under="runs"),)
+PAGES: Final = (Page("runs/{id}/rows/{row}/counterpart", show, {"name": name}, under="runs"),)

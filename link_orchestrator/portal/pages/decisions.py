@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from link_orchestrator import words
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.account import RULES as RESTS_ON
 from link_orchestrator.portal.pages.all_rows import ACTIONS
 from link_orchestrator.portal.pages.of_plan import DONE, RULES, NotTaken, Row, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
@@ -50,6 +49,8 @@ class Decisions:
     not_taken: Sequence[NotTaken] = ()
     left_out: int = 0
     """Rows or lines that were not taken, of which `not_taken` names the first."""
+    by_reason: Sequence[Document] = ()
+    """How many of them there are by which reason."""
     taken: int = 0
     same: int = 0
     """Rows of a file that had been decided so before."""
@@ -121,7 +122,7 @@ class Decisions:
 
     @property
     def rules(self) -> Sequence[tuple[str, str]]:
-        return [("", "Any rule"), *((one, f"{one}: {RESTS_ON[one]}" if one in RESTS_ON else one) for one in RULES)]
+        return [("", "Any rule"), *((one, words.rule_in_words(one)) for one in RULES)]
 
 
 async def show(asked: Asked) -> Outcome:
@@ -186,7 +187,7 @@ async def decide(asked: Asked) -> Outcome:
     names = {one.id: one.name for one in view.rows}
     refused = [NotTaken(names.get(one["id"], one["id"]), one["reason"]) for one in answer["refused"]]
     told = {"not_taken": refused, "left_out": len(refused), "taken": answer["reviewed"]}
-    return Shown("decisions.html", await _read(asked, **told))
+    return Shown("decisions.html", await _read(asked, by_reason=answer["byReason"], **told))
 
 
 def _behind(rows: Sequence[Row], row_id: str) -> str:
@@ -213,7 +214,8 @@ async def decide_by_file(asked: Asked) -> Outcome:
     refused = [NotTaken(f"Line {one['line']:,}", one["reason"]) for one in answer["refused"]]
     if (left := answer["notTaken"] - len(refused)) > 0:
         refused.append(NotTaken(f"{left:,} more lines", "Correct these first, and send the file again."))
-    view = await _read(asked, not_taken=refused, left_out=answer["notTaken"], **counts)
+    reasons = {"left_out": answer["notTaken"], "by_reason": answer["byReason"]}
+    view = await _read(asked, not_taken=refused, **reasons, **counts)
     return Shown("decisions.html", view)
 
 

@@ -16,6 +16,8 @@ class Undo:
 
     job: Document
     rows: Sequence[Document] = ()
+    by_reason: Sequence[Document] = ()
+    """How many rows of the outcome have which reason, beside the first page of them."""
     outcome: str = ""
     cursor: str = ""
     at_first: bool = True
@@ -35,7 +37,8 @@ async def show_undo(asked: Asked) -> Outcome:
         return Shown("import-undo.html", Undo(job))
     cursor, outcome = query.get("cursor", ""), query.get("outcome", "")
     page = await asked.api.get(f"{path}/{{id}}/rows", id=job_id, count=PROBLEMS, cursor=cursor, outcome=outcome)
-    return Shown("import-undo.html", Undo(job, page["rows"], outcome, page.get("cursor", ""), not cursor))
+    view = Undo(job, page["rows"], page.get("byReason", ()), outcome, page.get("cursor", ""), not cursor)
+    return Shown("import-undo.html", view)
 
 
 async def cancel_undo(asked: Asked) -> Outcome:

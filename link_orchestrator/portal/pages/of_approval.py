@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
-from link_orchestrator.portal.pages.of_plan import RULES
-from link_orchestrator.portal.pages.of_run import Run, Warned
-from link_orchestrator.words import keeps_name
+from link_orchestrator.portal.pages.of_plan import RULES, Row
+from link_orchestrator.portal.pages.of_run import Document, Run, Warned
+from link_orchestrator.words import keeps_name, rule_in_words
 from shared.scim.errors import InvalidValue
 
 MOST_COUNTED: Final = 50
@@ -29,6 +29,8 @@ class Approval:
     """Rows that a pilot links, by their ids; none for a pilot by a number or a filter."""
     renamed: int | None = None
     """How many of these rows' people get another sign-in name with the first cycle; None where that was not counted."""
+    left_out: Document | None = None
+    """Links of the plan that the policy would refuse by now, as the API counts them; None for a plan that waits not."""
 
     @property
     def open(self) -> Sequence[Warned]:
@@ -40,15 +42,32 @@ class Approval:
         return [one for one in self.run.warnings if one not in self.open]
 
     @property
+    def policy_leaves_out_more(self) -> bool:
+        """Whether somebody was excluded, or an account set aside, since the plan was made."""
+        return any((self.left_out or {}).get("entries", {}).values())
+
+    @property
+    def refused(self) -> int:
+        """How many links of the plan would be refused for that."""
+        return sum((self.left_out or {}).get("refused", {}).values())
+
+    @property
+    def refused_rows(self) -> Sequence[Row]:
+        """The first of them."""
+        return [Row(one["row"]) for one in (self.left_out or {}).get("rows", ())]
+
+    @property
     def rules(self) -> Sequence[tuple[str, str]]:
-        return [("", "Any rule"), *((one, one) for one in RULES)]
+        return [("", "Any rule"), *((one, rule_in_words(one)) for one in RULES)]
 
 
 async def read(asked: Asked) -> Approval:
     """Return what the page shows, with what was ticked."""
     rows = asked.form.all("rows")
     renamed = await _renamed(asked, rows) if 0 < len(rows) <= MOST_COUNTED else None
-    return Approval(await Run.read(asked), asked.form.all("acknowledged"), rows, renamed)
+    run = await Run.read(asked)
+    left_out = await asked.api.get("linking/runs/{id}/left-out", id=run.id) if run.waits else None
+    return Approval(run, asked.form.all("acknowledged"), rows, renamed, left_out)
 
 
 async def _renamed(asked: Asked, rows: Sequence[str]) -> int:

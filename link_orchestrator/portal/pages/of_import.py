@@ -65,9 +65,38 @@ class Read:
         return bool(self.job["kind"] in ("groupimport", "entragroups"))
 
     @property
+    def became(self) -> Sequence[tuple[str, int]]:
+        """What became of the rows of a file of accounts, in words, each row counted once."""
+        return rows_became(self.job)
+
+    @property
     def noun(self) -> str:
         """What a row became."""
         return "identity" if self.job["kind"] == "identities" else "group" if self.of_groups else "account"
+
+
+def rows_became(job: Document) -> Sequence[tuple[str, int]]:
+    """Return what becomes of the rows of a file of accounts by an import or its preview, in words; () for groups.
+
+    Each row is counted once, so that together they are all rows of the file.
+    """
+    reading, counts, alone = job.get("reading", {}), job["counts"], job.get("leftAlone", {})
+    if job["kind"] not in ("import", "preview") or not reading:
+        return ()
+    refused, unread, kept = counts.get("refused", 0), reading["unusable"], sum(alone.values())
+    looked_at = sum(counts.get(one, 0) for one in ("created", "updated", "unchanged", "repeated")) + refused
+    found = (
+        ("Becomes a new account", counts.get("created", 0)),
+        ("Brings an account up to date", counts.get("updated", 0)),
+        ("Says what the account has already", counts.get("unchanged", 0)),
+        ("Says the same as a row before it", counts.get("repeated", 0)),
+        ("Would change a protected account, which is left as it is", alone.get("protected", 0)),
+        ("Would change an account that provisioning manages, which is left as it is", alone.get("linked", 0)),
+        ("Cannot be read: the reasons are below", unread),
+        ("Is not taken, because of another row or account: the reasons are below", refused - unread - kept),
+        ("Was not looked at: it ended before", reading["rows"] + unread - looked_at),
+    )
+    return [(what, count) for what, count in found if count > 0]
 
 
 async def read_problems(asked: Asked, *kinds: str) -> Read:

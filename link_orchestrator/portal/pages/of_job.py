@@ -29,6 +29,8 @@ class OfJob:
     known: Bars
     chosen: str = ""
     rows: Sequence[Document] = ()
+    by_reason: Sequence[Document] = ()
+    """How many rows of what is chosen have which reason, beside the first page of them."""
     cursor: str = ""
     at_first: bool = True
     keep: str = "nothing"
@@ -60,15 +62,14 @@ class OfJob:
         return [(name, bar, self.counts[name]) for name, bar in self.known.items() if self.counts.get(name)]
 
     @property
+    def taken_back(self) -> int:
+        """How many links of accounts the undo took back."""
+        return sum(self.counts.get(name, 0) for name in words.TAKEN_BACK)
+
+    @property
     def stays(self) -> str:
         """What the undo left of the run's links, "" for nothing."""
         return words.stays(self.run.document, [self.job or {}])
-
-    @property
-    def by(self) -> str:
-        """Who started the job."""
-        job = self.job or {}
-        return str(job.get("persons", {}).get("started") or job.get("startedBy", ""))
 
     @property
     def given_back(self) -> Sequence[tuple[str, int]]:
@@ -96,7 +97,7 @@ async def read(asked: Asked, kind: str, rows: str, filter_by: str, known: Bars) 
     page = await asked.api.get(
         f"{rows}/{{id}}/rows", id=job["id"], cursor=cursor, count=str(ROWS), **{filter_by: chosen}
     )
-    return OfJob(run, job, known, chosen, page["rows"], page.get("cursor", ""), not cursor)
+    return OfJob(run, job, known, chosen, page["rows"], page.get("byReason", ()), page.get("cursor", ""), not cursor)
 
 
 async def cancel(asked: Asked, kind: str, path: str, back: str) -> Outcome:

@@ -91,6 +91,11 @@ class Row:
         return who.get("userName") or who.get("userPrincipalName"), some[0]["score"]
 
     @property
+    def candidates(self) -> Sequence[str]:
+        """Ids of the accounts that match, of which a person names one."""
+        return [one["id"] for one in self.document.get("candidates", ())]
+
+    @property
     def name(self) -> str:
         """What the row is called where it is spoken of."""
         value = self.document.get("value", {}).get("value")

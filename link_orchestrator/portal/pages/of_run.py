@@ -54,6 +54,8 @@ STAYS_STOPPED: Final = (
     "stopped until they are linked again."
 )
 """What is said of provisioning once links were taken back."""
+MOST_APART: Final = 1_000
+"""Pairs that an undo took apart, and nobody has decided about, which are counted."""
 OF_PEOPLE: Final = ("decide", "apply", "undo")
 """Passes whose counts are people, so that a rate of them says something."""
 OF_RUN: Final[Bars] = {**words.APPLIED, **words.DECISIONS}
@@ -95,6 +97,39 @@ class Progress:
             left=round(seconds / done * (of - done)) if done and seconds >= 1 else None,
             waiting=str(progress.get("waiting") or ""),
         )
+
+
+async def count_apart(asked: Asked, latest: Mapping[str, Document], runs: Sequence[Document]) -> int:
+    """Return how many links the last undo took back that none of some runs made again: these accounts refuse Entra.
+
+    Those of its pairs that the latest plan left for a person, and nobody decided about, are known one by one; who was
+    linked since may be others.
+    """
+    undo, run = latest.get("undo"), latest.get("run")
+    taken = sum(int(undo["counts"].get(one, 0)) for one in words.TAKEN_BACK) if undo else 0
+    if undo is None or run is None or not taken:
+        return 0
+    since = [one for one in runs if str(one.get("approved", "")) > str(undo["started"])]
+    missing = taken - sum(int(one["counts"].get("linked", 0)) for one in since)
+    if "planned" not in run or "reduced" in run:
+        return max(missing, 0)
+    undecided = {"decision": "review", "parted": "true", "reviewed": "false", "count": str(MOST_APART)}
+    page = await asked.api.get("linking/runs/{id}/decisions", id=run["id"], **undecided)
+    return max(missing, len(page["decisions"]))
+
+
+def why_stopped(latest: Mapping[str, Document], runs: Sequence[Document], apart: int) -> str:
+    """Return why provisioning stays stopped after an undo, "" where it may go on; `apart` as count_apart() says."""
+    if words.stays_stopped(latest, runs):
+        return STAYS_STOPPED
+    if not apart:
+        return ""
+    are = "is" if apart == 1 else "are"
+    return (
+        f"{counted(apart, 'link')} that an undo took back {are} not made again. Provisioning is refused at each of "
+        "these accounts, and many refusals put Entra's job into quarantine: leave it stopped until somebody has "
+        "decided about them. Whom nobody is to link, take out of the provisioning scope in Entra."
+    )
 
 
 class Tab(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.accounts import STATES
-from link_orchestrator.portal.pages.of_run import DECIDABLE, STAYS_STOPPED
+from link_orchestrator.portal.pages.of_run import DECIDABLE, STAYS_STOPPED, count_apart, why_stopped
 from link_orchestrator.words import counted
 from shared.scim.errors import InvalidValue
 
@@ -72,9 +72,10 @@ class Overview:
         now: datetime,
         *,
         samples: bool = False,
+        apart: int = 0,
     ) -> Self:
-        """Return the view of the API's documents."""
-        step = find_next(directory, policy)
+        """Return the view of the API's documents; `apart` is what count_apart() says."""
+        step = find_next(directory, policy, apart)
         done = STEPS[1 : STEPS.index(step.step)] if step.step else STEPS[1:]
         connected = connection["lastRequest"] is not None
         return cls(
@@ -135,12 +136,12 @@ def _is_about(job: Document, run: Document) -> bool:
     return bool(job["options"].get("run") == run["id"])
 
 
-def find_next(directory: Document, policy: Document) -> Next:
-    """Return the one thing to do next."""
+def find_next(directory: Document, policy: Document, apart: int = 0) -> Next:
+    """Return the one thing to do next; `apart` is how many links of an undo nobody made again."""
     latest = directory["latest"]
     run, brought = latest.get("run"), latest.get("import")
     if run is not None:
-        return _next_of_run(run, latest)
+        return _next_of_run(run, latest, directory.get("runs", [run]), apart)
     if brought is not None and "ended" not in brought:
         text = "You can close this page: it goes on by itself, and can be taken back."
         return Next("Import", "Your accounts are being imported", text, "See how far it is", f"imports/{brought['id']}")
@@ -154,7 +155,7 @@ def find_next(directory: Document, policy: Document) -> Next:
     return Next("Plan", "Make a plan", text, "Make a plan", "plan")
 
 
-def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
+def _next_of_run(run: Document, latest: Mapping[str, Document], runs: Sequence[Document], apart: int) -> Next:
     here = f"runs/{run['id']}"
     undo = latest.get("undo")
     if undo is not None and _is_about(undo, run):
@@ -182,13 +183,20 @@ def _next_of_run(run: Document, latest: Mapping[str, Document]) -> Next:
             text = "Nothing changed since the runs before. When people come or leave, make another plan."
             return Next("", "There was nothing to do", text, "Make another plan", "plan")
         case "done":
-            if not words.linked_since_undo(latest):
+            stopped = words.stays_stopped(latest, runs)
+            if stopped or not words.has_linked(run):
                 text = (
-                    f"{STAYS_STOPPED if undo else 'The last plan linked nobody, so there is nothing to verify.'} "
+                    f"{STAYS_STOPPED if stopped else 'The last plan linked nobody, so there is nothing to verify.'} "
                     "To decide what was left to a person, make a plan of everybody."
                 )
-                return Next("Plan", "Nobody was linked", text, "Make a plan", "plan")
-            return _after_linking(run, latest.get("verification"), here)
+                title = "Nobody was linked since an undo" if stopped else "Nobody was linked"
+                return Next("Plan", title, text, "Make a plan", "plan")
+            verification = latest.get("verification")
+            is_verified = verification is not None and _is_about(verification, run)
+            if not is_verified and (why := why_stopped(latest, runs, apart)):
+                title = f"{counted(run['counts'].get('linked', 0), 'account')} linked, and not everybody again"
+                return Next("Plan", title, f"{why} A plan of everybody has their rows.", "Make a plan", "plan")
+            return _after_linking(run, verification, here)
         case _:
             text = f"The last run is {run['phase']}. What it linked stays linked, and can be taken back on its page."
             return Next("Plan", "Make another plan", text, "Make a plan", "plan")
@@ -261,13 +269,18 @@ async def show(asked: Asked) -> Outcome:
         # The list of jobs does not follow each review.
         run = await asked.api.get("linking/runs/{id}", id=run["id"])
         directory = {**directory, "latest": {**directory["latest"], "run": run}}
+    apart = 0
+    if run and run["phase"] == "done" and "undo" in directory["latest"]:
+        # Other runs may have linked people since the undo, before the last one.
+        directory = {**directory, "runs": (await asked.api.get("linking/runs"))["runs"]}
+        apart = await count_apart(asked, directory["latest"], directory["runs"])
     found = directory["latest"].get("verification")
     if found and "ended" in found and found["counts"].get("unconfirmed"):
         # The list of jobs has not what the plan expected.
         found = await asked.api.get("linking/verifications/{id}", id=found["id"])
         directory = {**directory, "latest": {**directory["latest"], "verification": found}}
     samples = asked.samples is not None
-    view = Overview.of(directory, policy, connection, refused, datetime.now(UTC), samples=samples)
+    view = Overview.of(directory, policy, connection, refused, datetime.now(UTC), samples=samples, apart=apart)
     return Shown("overview.html", view)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from link_orchestrator.portal.forms import read_json
+from link_orchestrator.portal.forms import Form, read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.words import counted, limits_of
 from shared.scim.errors import InvalidValue
@@ -203,6 +203,7 @@ async def start(asked: Asked) -> Outcome:
 def read_request(asked: Asked) -> dict[str, Any]:
     """Return the request for a run, as the API takes it, that a form asks for. Raises InvalidValue."""
     form = asked.form
+    _refuse_unused(form)
     body: dict[str, Any] = {
         "pauseProvisioning": bool(form["pauseProvisioning"]),
         "full": bool(form["full"]),
@@ -223,6 +224,18 @@ def read_request(asked: Asked) -> dict[str, Any]:
     if form["whose"] == "own":
         body["policy"] = read_json("policy", form["policy"])
     return body
+
+
+def _refuse_unused(form: Form) -> None:
+    """Raise InvalidValue for what was typed about Microsoft Graph, and would be of no use for the plan as chosen."""
+    graph, of_groups = form["from"] == "graph", form["source.graph"] == "groups"
+    said = []
+    if form["source.graph.groups"].strip() and not (graph and of_groups):
+        said.append("groups: they are read from Microsoft Graph with the scope The members of some groups")
+    if form["source.graph.servicePrincipal"].strip() and not (graph and not of_groups):
+        said.append("servicePrincipal: it is of use from Microsoft Graph with another scope")
+    if said:
+        raise InvalidValue("; ".join(f"source.graph.{one}: choose both, or empty this field" for one in said))
 
 
 def _scope(asked: Asked) -> dict[str, Any]:

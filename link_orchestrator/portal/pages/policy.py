@@ -12,7 +12,7 @@ from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved, percent
 from link_orchestrator.portal.remedies import POLICY_WARNED, worded
-from link_orchestrator.words import counted
+from link_orchestrator.words import counted, rule_in_words
 from shared.scim.endpoint import PreconditionFailed
 from shared.scim.errors import InvalidValue, ScimError
 
@@ -110,13 +110,22 @@ def say(name: str, value: Any) -> str:
         case "schedule", {"after": became, **rest}:
             return f"{became}: {rest['why']}" if "why" in rest else str(became)
         case "rules", [*rules]:
-            return ", ".join(f"{one['rule']} {one['trust']}{_made(one)}" for one in rules)
+            return ", ".join(f"{rule_in_words(one['rule'])} {one['trust']}{_made(one)}" for one in rules)
+        case "nameIdSource" | "trustEmails", str():
+            return _CHOICES[name].get(value, value)
         case _, [*values] if all(isinstance(one, str) for one in values):
             return ", ".join(values)
         case _, str():
             return value
         case _:
             return json.dumps(value, ensure_ascii=False)
+
+
+_CHOICES: Final = {
+    "nameIdSource": dict(NAME_IDS),
+    "trustEmails": {value: text for value, text, _ in TRUST_EMAILS},
+}
+"""What each value of an attribute is called on the form."""
 
 
 def _kept(value: Document) -> str:
@@ -221,7 +230,7 @@ PAGES: Final = (
         label="Policy",
         notices={
             "saved": "The policy is saved. It holds for plans from now on: what is linked stays linked, and a plan "
-            "that waits keeps the policy with which it was made.",
+            "that waits goes by the policy with which it was made, but links nobody whom this one leaves out.",
             "resumed": "The schedule goes on.",
         },
     ),

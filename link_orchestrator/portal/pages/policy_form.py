@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Self
 
+from link_orchestrator import words
 from link_orchestrator.portal.forms import Form, digits, read_json
+from link_orchestrator.words import rule_in_words
 from shared.scim.errors import InvalidValue
 
 Document = Mapping[str, Any]
@@ -50,6 +52,11 @@ class Rule(NamedTuple):
     name: str
     says: str
     transforms: bool = False
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return words.RULES[self.name]
 
 
 RULES: Final = {
@@ -193,7 +200,7 @@ class Fields:
         source = [self.every_hours, self.scope, self.service_principal, *self.groups.split()]
         return [
             *(_lines(one) for one in (self.domains, self.excluded, self.set_aside)),
-            [f"{one.rule.name} {one.trust} {one.transforms}".strip() for one in self.rules],
+            [f"{rule_in_words(one.rule.name)} {one.trust} {one.transforms}".strip() for one in self.rules],
             [self.trust_emails],
             [self.name_id_source],
             [approval],

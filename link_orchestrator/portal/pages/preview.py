@@ -13,7 +13,7 @@ from link_orchestrator.portal.forms import Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.account import in_line, label_of
 from link_orchestrator.portal.pages.bring import CHARSETS, read_columns, send_file
-from link_orchestrator.portal.pages.of_import import PROBLEMS, Document, page_of, path_of
+from link_orchestrator.portal.pages.of_import import PROBLEMS, Document, page_of, path_of, rows_became
 
 SHOWN: Final = 20
 """Rows that are shown of those that would be imported."""
@@ -60,6 +60,11 @@ class Preview:
         """What the import would change of an account: each attribute in words, its value now and then, "" for none."""
         changes = row.get("changes", {}).items()
         return [(label_of(name), in_line(one["from"]), in_line(one["to"])) for name, one in changes]
+
+    @property
+    def became(self) -> Sequence[tuple[str, int]]:
+        """What would become of the rows of a file of accounts, in words, each row counted once."""
+        return rows_became(self.job)
 
     @property
     def noun(self) -> str:

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 
-COUNT: Final = 200
-"""Rows of a page."""
+COUNT: Final = 50
+"""Rows of a page: of as many the API says whom an external id is."""
 LISTS: Final = {"": "Refused", "adoptions": "Linked by a create", "foreign": "Linked with other ids"}
 """What the page shows, by the query parameter `show`, with the words for it."""
 _ANSWERS: Final = {
@@ -103,7 +103,8 @@ async def show(asked: Asked) -> Outcome:
     shown = shown if shown in LISTS else ""
     cursor = asked.query.get("cursor", "")
     path, name = _ANSWERS[shown]
-    page = await asked.api.get(path, cursor=cursor, count=str(COUNT))
+    asking = {"identities": "true"} if not shown else {}
+    page = await asked.api.get(path, cursor=cursor, count=str(COUNT), **asking)
     return Shown("provisioning.html", Log(shown, page[name], page.get("cursor"), not cursor))
 
 

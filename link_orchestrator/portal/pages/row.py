@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, looked
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
 
+ROW: Final = "linking/runs/{id}/decisions/{row}"
 MOST_ACCOUNTS: Final = 5
 """Accounts that are looked up beside a row's own."""
 
@@ -80,17 +81,13 @@ class OneRow:
     @property
     def other_accounts(self) -> Sequence[Document]:
         """Accounts that match, too, and are no candidates."""
-        return [one for one in self.others.values() if one["id"] not in self._candidates]
+        return [one for one in self.others.values() if one["id"] not in self.row.candidates]
 
     @property
     def unknown(self) -> Sequence[str]:
         """Ids that the row names, of which nothing more is known here any more."""
-        known = {*self.others, *self._candidates, *(one["id"] for one in self.rivals)}
+        known = {*self.others, *self.row.candidates, *(one["id"] for one in self.rivals)}
         return [one for one in self.row.document.get("others", ()) if one not in known]
-
-    @property
-    def _candidates(self) -> Collection[str]:
-        return {one["id"] for one in self.row.document.get("candidates", ())}
 
     @property
     def history(self) -> Sequence[Document]:
@@ -100,23 +97,21 @@ class OneRow:
 async def show_row(asked: Asked) -> Outcome:
     """Show one row, with whatever is known about the two sides."""
     run = await Run.read(asked)
-    found = await asked.api.get("linking/runs/{id}/decisions/{row}", id=run.id, row=asked.path["row"])
+    found = await asked.api.get(ROW, id=run.id, row=asked.path["row"])
     row, wanted = Row(found["row"], run.waits), looked_for(asked)
     by_id = {one["id"]: one for one in found["identities"]}
     identity = by_id.pop(row.document.get("identity", {}).get("objectId", ""), {})
     is_person = "identity" in row.document or "account" in row.document
     account = await find_account(asked, row.account.get("id", "") if is_person else "")
     others = {}
-    candidates = {one["id"] for one in row.document.get("candidates", ())}
-    for one in [one for one in row.document.get("others", ()) if one not in {*by_id, *candidates}][:MOST_ACCOUNTS]:
+    for one in [one for one in row.document.get("others", ()) if one not in {*by_id, *row.candidates}][:MOST_ACCOUNTS]:
         if other := await find_account(asked, one):
             others[one] = other
     among = conditions(asked) or {"decision": row.decision}
     page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, behind=row.id, count="1", **among)
     following = page["decisions"][0]["id"] if page["decisions"] else ""
     rivals = [one for one in by_id.values() if one["id"] in row.document.get("others", ())]
-    named = [one["id"] for one in row.document.get("candidates", ())][:MOST_ABREAST]
-    matching = [one for one in [await find_account(asked, one) for one in named] if one]
+    matching = [one for one in [await find_account(asked, one) for one in row.candidates[:MOST_ABREAST]] if one]
     return Shown("row.html", OneRow(run, row, identity, account or {}, others, rivals, wanted, following, matching))
 
 
@@ -126,12 +121,11 @@ async def find_account(asked: Asked, account: str) -> Document | None:
     return found if found and "document" in found else None
 
 
-async def decide_row(asked: Asked) -> Outcome:
+async def review_row(asked: Asked) -> Outcome:
     """Review the row of the page."""
     action = asked.form["one"]
-    body: dict[str, Any] = {"rows": [asked.path["row"]], "action": action}
-    body |= {name: True for name in ("inPolicy", "create") if name in asked.form and action == "exclude"}
-    return await _decided(asked, body)
+    more = {name: True for name in ("inPolicy", "create") if name in asked.form and action == "exclude"}
+    return await decide(asked, {"action": action, **more})
 
 
 async def look(asked: Asked) -> Outcome:
@@ -166,18 +160,19 @@ async def _account_named(asked: Asked, name: str) -> str:
     return str(ids[0])
 
 
-async def name_counterpart(asked: Asked) -> Outcome:
-    """Link the row with an account, or an identity, which a page showed beside it."""
-    body: dict[str, Any] = {"rows": [asked.path["row"]], "action": "link"}
-    named = {name: value for name in ("account", "identity") if (value := asked.form[name].strip())}
-    if not named:
-        raise InvalidValue(NO_ACCOUNT)
-    return await _decided(asked, body | named)
+async def choose(asked: Asked) -> Outcome:
+    """Link the row with one of its candidates, which the page shows; lead to the question where it is none of them."""
+    account = asked.form["account"]
+    row = Row((await asked.api.get(ROW, id=asked.path["id"], row=asked.path["row"]))["row"])
+    if account not in row.candidates:
+        return await look(asked)
+    return await decide(asked, {"action": "link", "account": account})
 
 
-async def _decided(asked: Asked, body: Mapping[str, Any]) -> Outcome:
-    path = "linking/runs/{id}/decisions/{row}"
-    row = Row((await asked.api.get(path, id=asked.path["id"], row=asked.path["row"]))["row"])
+async def decide(asked: Asked, wish: Mapping[str, Any]) -> Outcome:
+    """Review the row of the page, unless somebody decided otherwise since it was shown."""
+    row = Row((await asked.api.get(ROW, id=asked.path["id"], row=asked.path["row"]))["row"])
+    body = {"rows": [row.id], **wish}
     refuse_unseen(asked, {row.id: row}, body)
     answer = await review(asked, body)
     if answer["refused"]:
@@ -234,7 +229,7 @@ PAGES: Final = (
     Page(
         "runs/{id}/rows/{row}",
         show_row,
-        {"review": decide_row, "look": look, "name": name_counterpart, "nothing": show_row},
+        {"review": review_row, "look": look, "name": choose, "nothing": show_row},
         under="runs",
         notices=DONE,
     ),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.of_run import STAYS_STOPPED, Document, Progress, Run
+from link_orchestrator.portal.pages.of_run import Document, Progress, Run, count_apart, why_stopped
 from link_orchestrator.words import Bar
 
 
@@ -71,6 +72,14 @@ class OneRun:
         return self.run.bars({**words.APPLIED, **{name: _group(bar) for name, bar in words.APPLIED_GROUPS.items()}})
 
     @property
+    def refused_by(self) -> Sequence[tuple[str, Sequence[tuple[Bar, int, str]]]]:
+        """What was in the way of accounts and of groups that were refused, each with what its table is called."""
+        known = {"refusedBy": "Accounts", "groupsRefusedBy": "Groups"}
+        found = ((f"{what} that were refused, by what was in the way", name) for name, what in known.items())
+        bars = ((caption, self.run.bars(words.REFUSED_BY, counts=name)) for caption, name in found)
+        return [one for one in bars if one[1]]
+
+    @property
     def predicted(self) -> Sequence[tuple[Bar, int, str]]:
         warned = {one["code"]: one["count"] for one in self.run.document.get("warnings", ())}
         second = warned.get("secondAccounts", 0)
@@ -86,13 +95,6 @@ class OneRun:
         """People without a match to whom an account here is much alike."""
         return sum(one["count"] for one in self.run.document.get("warnings", ()) if one["code"] == "probableAccounts")
 
-    @property
-    def by(self) -> Mapping[str, str]:
-        """Who did what, in the words of the API: the person where it knows one."""
-        document, persons = self.run.document, self.run.document.get("persons", {})
-        names = {"started": "startedBy", "approved": "approvedBy", "cancelled": "cancelledBy"}
-        return {deed: persons.get(deed) or document[name] for deed, name in names.items() if name in document}
-
 
 def _group(bar: Bar) -> Bar:
     return bar._replace(label=f"Groups: {bar.label[:1].lower()}{bar.label[1:]}")
@@ -104,14 +106,17 @@ async def show(asked: Asked) -> Outcome:
     nothing: dict[str, Any] = {"policy": [], "files": [], "undos": []}
     basis = nothing if run.busy else await asked.api.get("linking/runs/{id}/basis", id=run.id, reviewers="false")
     progress = Progress.of_job(run.document, datetime.now(UTC)) if run.busy else None
-    return Shown("run.html", OneRun(run, basis, progress, await _provisioned(asked, run), await _stopped(asked, run)))
+    provisioned = await _provisioned(asked, run)
+    stopped = "" if provisioned else await _stopped(asked, run)
+    return Shown("run.html", OneRun(run, basis, progress, provisioned, stopped))
 
 
 async def _stopped(asked: Asked, run: Run) -> str:
     if not (run.is_approved and run.ended):
         return ""
-    latest = (await asked.api.get("directory"))["latest"]
-    return STAYS_STOPPED if "undo" in latest and not words.linked_since_undo(latest) else ""
+    directory, page = await asyncio.gather(asked.api.get("directory"), asked.api.get("linking/runs"))
+    latest, runs = directory["latest"], page["runs"]
+    return why_stopped(latest, runs, await count_apart(asked, latest, runs))
 
 
 async def _provisioned(asked: Asked, run: Run) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from link_orchestrator.words import Bar
+from link_orchestrator.words import Bar, who
 
 LEAST_SHARE: Final = 0.6
 """Percent of a bar's full length that the smallest count still gets, or it could not be seen."""
@@ -231,5 +231,5 @@ def at(job: Mapping[str, Any], name: str, by: str = "") -> str:
 
 
 def actor(job: Mapping[str, Any], by: str) -> str:
-    """Return who did something to a job: the person where one is known, else the credential that the field `by` has."""
-    return str((job.get("persons") or {}).get(by.removesuffix("By")) or job[by])
+    """Return who did something to a job: the person where one is known, else whom the field `by` names."""
+    return who(str(job[by]), str((job.get("persons") or {}).get(by.removesuffix("By"), "")))

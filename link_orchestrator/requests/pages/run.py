@@ -69,7 +69,7 @@ def summary(
         _reviewed(run),
         section(first, boxes(run.get("warnings", ()), run["id"], trial=trial)),
         section("Who decided", decided(run, undos, reviewers)),
-        section("What applying the plan came to", _applied(counts)),
+        section("What applying the plan came to", _applied(run)),
         *(section(f"What {undo['id']} came to", outcome(undo)) for undo in undos),
         section("What the plan decides", bars("Decision", words.DECISIONS, counts)),
         section("Who may be whom", _suggested(run.get("suggestions", {}), suggested)),
@@ -179,8 +179,16 @@ def _source(run: Shown) -> str:
     return f"<h3>Identities: Microsoft Graph</h3>{facts(known)}"
 
 
-def _applied(counts: Mapping[str, int]) -> str:
-    return bars("Accounts", words.APPLIED, counts) + bars("Groups", words.APPLIED_GROUPS, counts)
+def _applied(run: Shown) -> str:
+    counts = run.get("counts", {})
+    return "".join(
+        (
+            bars("Accounts", words.APPLIED, counts),
+            bars("Refused, by what was in the way", words.REFUSED_BY, run.get("refusedBy", {})),
+            bars("Groups", words.APPLIED_GROUPS, counts),
+            bars("Groups refused, by what was in the way", words.REFUSED_BY, run.get("groupsRefusedBy", {})),
+        )
+    )
 
 
 def _approval(run: Shown, *, trial: bool) -> str:
@@ -275,7 +283,7 @@ def _approved(run: Shown) -> str:
     """Return when a run was approved and by whom; of one that approved itself, by whose switch."""
     if not run.get("options", {}).get("selfApproved"):
         return at(run, "approved", "approvedBy")
-    return f"{at(run, 'approved')}, by itself: {run['approvedBy'].partition(':')[2]} switched autoApprove on"
+    return f"{at(run, 'approved')}, by itself: {actor(run, 'approvedBy')}"
 
 
 def _kept(run: Shown) -> str:

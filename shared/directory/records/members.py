@@ -80,6 +80,8 @@ NESTED_AT_ONCE = 200
 """Groups within groups up to which all are read at once."""
 INDEX_ROWS = MAX_PAGE
 """Rows of the index of memberships that one query reads."""
+NEIGHBOURS: Final = 4
+"""Members asked for in one partition of the index from which on they are taken for neighbours there."""
 IMPORTED: Final = "import"
 """Column of a member's row: the import that put the member in."""
 MARKED, HERE = "byScim", "here"
@@ -299,12 +301,14 @@ class Members:
         """Return (member, group) as the index has them; the group may not hold the member any more: see held().
 
         Members whose index is in one partition are read in one query, from the lowest id to the highest, if they are
-        neighbours; see _index_of().
+        neighbours; see _index_of(). Few of a partition, as of a page of a group's users, are none, and each is read by
+        itself: the rows between them are other people's, and the more the larger the directory is.
         """
         by_bucket: defaultdict[int, list[str]] = defaultdict(list)
         for member in members:
             by_bucket[self._keys.bucket(member)].append(member)
-        found = await together(*map(self._index_of, by_bucket.values()))
+        asked = chain(*([some] if len(some) >= NEIGHBOURS else in_parts(some, 1) for some in by_bucket.values()))
+        found = await together(*map(self._index_of, asked))
         return [pair for pairs in found for pair in pairs]
 
     async def page_indexed(self, member: str, cursor: str, count: int) -> tuple[list[str], str | None]:

@@ -7,6 +7,7 @@ runs again replaces it; the rows go once the run has ended.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from shared.directory.keys import Keys, prefix_end
 from shared.directory.text import join_text, split_text
 from shared.json_text import dump, load
 from shared.tables.access import delete, scan, scan_pages
-from shared.tables.port import ANY, Delete, Tables, Upsert
+from shared.tables.port import ANY, Delete, Replace, Tables, Upsert, VersionConflict
 
 FOUND, ACKNOWLEDGED = "w_", "acknowledged"
 """Row key prefix of what slices found, and the key of the row with the warnings that were acknowledged."""
@@ -112,3 +113,18 @@ class Findings:
         if codes:
             columns = split_text("codes", dump({**await self.acknowledged(), **codes}))
             await self._tables.commit(self._partition, [Upsert(ACKNOWLEDGED, columns)])
+
+    async def forget_persons(self, before: str) -> int:
+        """Remove the names of the persons who acknowledged before that time, and return how many warnings had one."""
+        row = await self._tables.get(self._partition, ACKNOWLEDGED)
+        known: dict[str, Mapping[str, str]] = load(join_text("codes", row.columns)) if row else {}
+        named = [code for code, one in known.items() if "person" in one and one["at"] < before]
+        if row and named:
+            columns = split_text("codes", dump(known | {code: _nameless(known[code]) for code in named}))
+            with contextlib.suppress(VersionConflict):  # somebody acknowledges just now: the next night does it
+                await self._tables.commit(self._partition, [Replace(ACKNOWLEDGED, columns, row.etag)])
+        return len(named)
+
+
+def _nameless(acknowledgement: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value for name, value in acknowledgement.items() if name != "person"}

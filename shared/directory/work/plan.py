@@ -96,6 +96,16 @@ class Plan:
         async for page in scan_pages(self._tables, self.partition(bucket), low, high):
             yield await turns.take(read_row(bucket, row) for row in page.rows)
 
+    async def scores(self, bucket: int, decision: str) -> list[tuple[str, float]]:
+        """Return the ids of a bucket's rows of one decision that have suggestions, each with the highest score."""
+        low, high = _range(decision)
+        found: list[tuple[str, float]] = []
+        async for page in scan_pages(self._tables, self.partition(bucket), low, high, select=["suggestions"]):
+            texts = ((row.key, row.columns.get("suggestions")) for row in page.rows)
+            scores = ((f"{bucket:02x}{key}", load(str(text))[0]["score"]) for key, text in texts if text)
+            found += await turns.take(scores)
+        return found
+
     async def keys(self, bucket: int, decisions: Iterable[str]) -> set[str]:
         """Return the keys of a bucket's rows of some decisions."""
         found: set[str] = set()

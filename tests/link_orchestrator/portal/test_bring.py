@@ -11,6 +11,7 @@ import pytest
 
 from infra.local.samples import MadeUp
 from link_orchestrator.portal import forms
+from link_orchestrator.portal.pages.of_import import rows_became
 from tests.link_orchestrator.portal.door import OPERATOR, READER, Answer, Door
 from tests.link_orchestrator.running import csv_file, graph
 from tests.waiting import until
@@ -197,6 +198,43 @@ async def test_of_a_mistake_that_many_rows_have_the_pages_say_how_many_there_are
     identities = json.dumps({"value": [graph(1, "ada@contoso.com"), {}, {}]}).encode()
     _, upload = await followed(door, await send_file(door, identities, what="identities"), "What next")
     assert "How many rows have each problem" in upload.text
+
+
+async def test_what_becomes_of_every_row_of_a_file_is_told_by_its_kind_before_and_after_the_import(door: Door) -> None:
+    there = csv_file({"userName": "ada"}, {"userName": "eve", "protected": "yes"}, {"userName": "max", "title": "Sir"})
+    job = await door.api.call("POST", "accounts/import", there, "text/csv")
+    await door.api.wait(f"accounts/imports/{job['id']}", "done")
+    rows = [
+        {"userName": "ada", "title": "Dr"},
+        {"userName": "eve", "title": "Dr"},
+        {"userName": "max", "title": "Sir"},
+        *({"userName": "new", "title": "Dr"},) * 2,
+        {"userName": "new", "title": "Lord"},
+        {"userName": "", "title": "Dr"},
+    ]
+    told = (
+        "The 7 rows of the file, each counted once The row Rows Becomes a new account 1 Brings an account up to date 1 "
+        "Says what the account has already 1 Says the same as a row before it 1 "
+        "Would change a protected account, which is left as it is 1 Cannot be read: the reasons are below 1 "
+        "Is not taken, because of another row or account: the reasons are below 1"
+    )
+    path, preview = await followed(door, await send_file(door, csv_file(*rows)), "Import it?")
+    assert told in preview.text
+    assert "6 rows could be read, 1 could not" in preview.text
+    path, done = await followed(door, await door.send(path.partition("?")[0], {"do": "import"}), "Take it back")
+    assert told in done.text
+    document = await door.api.call("GET", f"accounts/{path}")
+    assert document["counts"] == {"created": 1, "updated": 1, "unchanged": 1, "repeated": 1, "refused": 3}
+
+
+def test_rows_that_a_stopped_import_did_not_look_at_are_counted_apart() -> None:
+    job = {"kind": "import", "counts": {"created": 3, "refused": 2}, "reading": {"rows": 9, "unusable": 1}}
+    assert rows_became(job) == [
+        ("Becomes a new account", 3),
+        ("Cannot be read: the reasons are below", 1),
+        ("Is not taken, because of another row or account: the reasons are below", 1),
+        ("Was not looked at: it ended before", 5),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ async def test_rules_are_put_in_order_by_keys_and_saved(screen: Screen) -> None:
     await screen.open("policy")
     await screen.check("policy-empty")
     await page.get_by_label("Verified domains", exact=True).fill("contoso.com\n*.fabrikam.com")
-    await page.get_by_label("Trust of email").select_option("off")
-    up = page.get_by_role("button", name="Move userName up")
+    await page.get_by_label("Trust of Any e-mail address").select_option("off")
+    up = page.get_by_role("button", name="Move Sign-in name up")
     await up.focus()
     await page.keyboard.press("Enter")
     assert await up.evaluate("element => element === document.activeElement")
@@ -39,8 +39,8 @@ async def test_rules_are_put_in_order_by_keys_and_saved(screen: Screen) -> None:
     await page.get_by_role("button", name="Save the policy").last.click()
     await page.get_by_text("The policy is saved").wait_for()
     rows = page.locator("[data-order] tr th")
-    assert (await rows.nth(2).inner_text()).startswith("userName")
-    assert await page.get_by_label("Trust of email").input_value() == "off"
+    assert (await rows.nth(2).inner_text()).startswith("Sign-in name")
+    assert await page.get_by_label("Trust of Any e-mail address").input_value() == "off"
     await screen.check("policy")
 
 

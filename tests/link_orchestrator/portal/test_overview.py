@@ -42,7 +42,9 @@ def directory(*jobs: Mapping[str, Any], accounts: int = 10, **more: Any) -> dict
 UNUSED = {"tenantUrl": None, "lastRequest": None, "lastWrite": None, "credentials": []}
 NONE = {"refusals": []}
 DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
-UNDONE = job("undo", about="run0", started="2026-11-30T13:00:00Z")
+UNDONE = job("undo", about="run0", started="2026-11-30T13:00:00Z", counts={"undone": 8})
+LINKED_SINCE = DONE | {"approved": "2026-11-30T14:00:00Z"}
+LATER = job("run", approved="2026-11-30T15:00:00Z")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,8 @@ UNDONE = job("undo", about="run0", started="2026-11-30T13:00:00Z")
         (directory(DONE, job("undo", "cancelled", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", about="run1", counts={"refused": 1})), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, UNDONE), POLICY, "Plan", "plan"),
-        (directory(DONE | {"approved": "2026-11-30T14:00:00Z"}, UNDONE), POLICY, "Provision", "runs/run1/verify"),
+        (directory(DONE, UNDONE | {"counts": {"refused": 8}}), POLICY, "Provision", "runs/run1/verify"),
+        (directory(LINKED_SINCE, UNDONE), POLICY, "Provision", "runs/run1/verify"),
         (directory(DONE | {"counts": {}}), POLICY, "Plan", "plan"),
         (directory(DONE, job("verification", "cancelled", "run1")), POLICY, "Verify", "runs/run1/verify"),
         (directory(job("run", counts={})), POLICY, "", "plan"),
@@ -86,6 +89,14 @@ def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: 
     page = render("overview.html", {"page": EVA, "view": Overview.of(told, policy, UNUSED, NONE, NOW)})
     assert page.count('class="button primary"') == 1
     assert f'href="/portal/{path}"' in page
+
+
+def test_provisioning_stays_stopped_after_an_undo_until_any_run_links_somebody() -> None:
+    told = directory(LATER, UNDONE)
+    assert "leave it stopped" in find_next(told, POLICY).text
+    since = find_next(told | {"runs": [LATER, LINKED_SINCE]}, POLICY)
+    assert (since.title, "nothing to verify" in since.text) == ("Nobody was linked", True)
+    assert "leave it stopped" in find_next(told | {"runs": [LATER, DONE]}, POLICY).text
 
 
 STOPPED = job(

@@ -287,6 +287,23 @@ async def test_refused_requests_stand_under_their_remedy(door: Door) -> None:
     assert "Users and groups of the enterprise application" in protected
 
 
+async def test_a_refused_request_says_whose_the_external_id_is_that_it_carried(door: Door) -> None:
+    kim = (await bring(door, "kim@contoso.com"))["kim@contoso.com"]
+    for external_id in (object_id(1), object_id(2), "kim"):
+        operation = {"op": "replace", "path": "externalId", "value": external_id}
+        body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]}
+        await ask(door, "PATCH", f"scim/v2/Users/{kim}", body)
+    assert "Kim Holm" not in (await door.get("provisioning")).text
+    await door.api.upload(graph(1, "kim.holm@contoso.com", displayName="Kim Holm"))
+    page = (await door.get("provisioning")).text
+    assert f"Kim Holm {object_id(1)}" in page
+    assert object_id(2) in page
+    rows = (await ask(door, "GET", "linking/refusals", identities="true"))["refusals"]
+    (named,) = [row["identity"] for row in rows if "identity" in row]
+    assert named == {"objectId": object_id(1), "userPrincipalName": "kim.holm@contoso.com", "displayName": "Kim Holm"}
+    assert all("identity" not in row for row in (await ask(door, "GET", "linking/refusals"))["refusals"])
+
+
 async def test_the_activity_names_who_did_what(door: Door) -> None:
     await everybody(door)
     text = (await door.get("activity")).text

@@ -42,15 +42,19 @@ async def test_a_plan_is_made_of_an_upload(door: Door) -> None:
         ({"from": "graph", "source.graph": "all"}, "SCIMLINK_GRAPH_TENANTS"),
         ({"from": "graph", "source.graph": "groups", "source.graph.groups": "x"}, "an object id of Entra is a GUID"),
         ({"from": "upload", "identities": "x", "whose": "own", "policy": "{"}, "it is no JSON"),
+        ({"from": "graph", "source.graph": "assigned", "source.graph.groups": "g1"}, "some groups: choose"),
+        ({"from": "upload", "identities": "x", "source.graph.groups": "g1"}, "some groups: choose"),
+        ({"from": "graph", "source.graph": "groups", "source.graph.servicePrincipal": "sp1"}, "another scope: choose"),
     ],
 )
 async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, str], told: str) -> None:
     page = await door.send("plan", {"do": "start"} | fields)
     assert page.status in (400, 409)
     assert told in page.text
-    for name in ("expiresHours", "policy"):
+    for name in ("expiresHours", "policy", "source.graph.groups", "source.graph.servicePrincipal"):
         if name in fields:
             assert fields[name] in page.html
+    assert ('<p class="error" id="e-source.graph.' in page.html) == ("choose both" in page.text)
     if "source.graph" in fields:
         assert f'value="{fields["source.graph"]}" checked' in page.html
 

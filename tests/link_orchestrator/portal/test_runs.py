@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import aiohttp
 import pytest
 
 from link_orchestrator import words
@@ -22,11 +23,13 @@ from link_orchestrator.portal.rendering import render
 from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories
 from shared.host.auth import Caller
-from tests.link_orchestrator.portal.door import COLLEAGUE, READER, Door
+from tests.link_orchestrator.portal.door import COLLEAGUE, EVA, OPERATOR, READER, SAME_SITE, Answer, Door
 from tests.link_orchestrator.portal.people import bring
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
-from tests.link_orchestrator.running import Api, csv_file, graph
+from tests.link_orchestrator.running import TOKEN, Api, csv_file, graph
 
+TOKENED = {"Authorization": f"Bearer {TOKEN}"}
+"""The header of whoever has the administrator's token."""
 LOOK = "/undo?look=yes"
 """The page of an undo where it is looked at."""
 
@@ -52,6 +55,13 @@ def here(run: Any, page: str = "") -> str:
 def boxes(run: Any) -> list[str]:
     """Return what the boxes of all warnings of a run send."""
     return [f"{one['code']} {one['digest']}" for one in run["warnings"]]
+
+
+def seal_on(page: Answer) -> str:
+    """Return the seal of what a page shows."""
+    found = re.search(r'name="shown" value="([0-9a-f]+)"', page.html)
+    assert found, "nothing is asked on this page"
+    return found[1]
 
 
 async def row_of(api: Api, run: Any, decision: str, place: int = 0) -> Any:
@@ -170,6 +180,29 @@ async def test_a_row_is_reviewed_by_its_button_and_the_next_one_is_at_hand(door:
     assert re.search(rf'<tr data-at[^>]*>\s*<td class="tick"><input[^>]*value="{second["id"]}"', page.html)
     assert "It is linked with the run" in page.text
     assert (await row_of(api, run, "review"))["review"]["person"] == "eva@contoso.com"
+
+
+async def test_why_a_files_decisions_were_not_taken_is_counted_by_reason(door: Door, api: Api, run: Any) -> None:
+    rows = (await api.decisions(run, "noIdentity"))[:4]
+    lines = ["run,row,action", *(f"{run['id']},{row['id']},exclude" for row in rows), f"{run['id']},x,jump"]
+    form = aiohttp.FormData()
+    for name, value in {"token": (await door.get(here(run, "/decisions"))).token, "do": "file"}.items():
+        form.add_field(name, value)
+    form.add_field("file", "\n".join(lines).encode(), filename="d.csv", content_type="text/csv")
+    shown = await door.ask("POST", here(run, "/decisions"), {**SAME_SITE, **OPERATOR}, data=form)
+    answer = await api.call("POST", f"linking/runs/{run['id']}/decisions", "\n".join(lines).encode(), "text/csv")
+    assert answer["notTaken"] == 5
+    assert "How many by which reason" in shown.text
+    for one in answer["byReason"]:
+        assert f"{one['count']} {one['reason']}" in shown.text
+    review = {"rows": [row["id"] for row in rows], "action": "exclude"}
+    answer = await api.call("POST", f"linking/runs/{run['id']}/review", review)
+    assert sum(one["count"] for one in answer["byReason"]) == len(answer["refused"]) == 4
+    page = await door.get(here(run, "/decisions"))
+    ticked = {"do": "review", "rows": review["rows"], "action": "exclude"}
+    shown = await door.send(here(run, "/decisions"), ticked, token=page.token)
+    for one in answer["byReason"]:
+        assert f"{one['count']} {one['reason']}" in shown.text
 
 
 async def test_ticked_rows_are_decided_together_and_those_not_taken_are_named(door: Door, api: Api, run: Any) -> None:
@@ -452,9 +485,30 @@ async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Ap
     page = await door.get(pair)
     assert "Are they the same person?" in page.text
     assert "Nothing of the two is alike" not in page.text
-    assert (await door.send(pair, {"do": "name", "account": account["id"]})).status == 303
+    sent = {"do": "name", "account": account["id"], "shown": seal_on(page)}
+    assert (await door.send(pair, sent)).status == 303
     assert "It is to be linked" in (await door.get(path)).text
     assert (await door.send(path, {"do": "review", "one": "leave"})).status == 303
+    assert "It is to be linked" not in (await door.get(path)).text
+
+
+async def test_nobody_is_named_but_by_the_page_that_shows_the_two_as_they_are(door: Door, api: Api, run: Any) -> None:
+    (row,) = await api.decisions(run, "ambiguous")
+    path = here(run, f"/rows/{row['id']}")
+    brought = await bring(door, "zzyx.qwv", "zzyx.two")
+    stranger, other = brought["zzyx.qwv"], brought["zzyx.two"]
+    to = await door.send(path, {"do": "name", "account": stranger})
+    pair = f"{path}/counterpart?account={stranger}"
+    assert (to.status, to.headers["Location"]) == (303, f"/portal/{pair}"), "the row's page showed none but candidates"
+    shown, colleague = seal_on(await door.get(pair)), seal_on(await door.get(pair, COLLEAGUE))
+    elsewhere = seal_on(await door.get(f"{path}/counterpart?account={other}"))
+    for seal in ("", "0" * 64, "\u00e9", colleague, elsewhere):
+        refused = await door.send(pair, {"do": "name", "account": stranger, "shown": seal})
+        assert (refused.status, "were not shown side by side as they are now" in refused.text) == (400, True)
+        assert seal_on(refused) == shown, "the page asks its question"
+    await api.bring(csv_file({"userName": "zzyx.qwv", "displayName": "Somebody Else"}))
+    refused = await door.send(pair, {"do": "name", "account": stranger, "shown": shown})
+    assert (refused.status, "Somebody Else" in refused.text) == (400, True), "the account changed since"
     assert "It is to be linked" not in (await door.get(path)).text
 
 
@@ -475,8 +529,11 @@ async def test_a_counterpart_of_an_account_is_a_person_who_was_read(door: Door, 
         assert (refused.status, said in refused.text) == (400, True)
     to = await door.send(path, {"do": "look", "identity": object_id})
     pair = to.headers["Location"].removeprefix("/portal/")
-    assert person["identity"]["userPrincipalName"] in (await door.get(pair)).text
-    assert (await door.send(pair, {"do": "name", "identity": object_id})).status == 303
+    page = await door.get(pair)
+    assert person["identity"]["userPrincipalName"] in page.text
+    assert (await door.send(pair, {"do": "name", "identity": object_id})).status == 400
+    sent = {"do": "name", "identity": object_id, "shown": seal_on(page)}
+    assert (await door.send(pair, sent)).status == 303
 
 
 async def test_a_file_of_decisions_is_taken_and_what_was_not_is_said_by_its_line(
@@ -538,6 +595,30 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
     assert again.status == 409
 
 
+@pytest.mark.parametrize("page", ["/approve", "/pilot"])
+async def test_whom_the_policy_leaves_out_since_the_plan_is_counted_and_named_before_the_approval(
+    door: Door, api: Api, run: Any, page: str
+) -> None:
+    policy = await api.call("GET", "directory/policy")
+    assert "would be refused" not in (await door.get(here(run, page))).text
+    first, second = (await api.decisions(run, "link"))[:2]
+    name = first["identity"]["userPrincipalName"]
+    changed = policy | {"excluded": [name], "setAside": [second["account"]["id"]]}
+    await api.call("PUT", "directory/policy", changed)
+    foretold = await api.call("GET", f"linking/runs/{run['id']}/left-out")
+    assert foretold["refused"] == {"excluded": 1, "setAside": 1}
+    shown = (await door.get(here(run, page))).text
+    assert "2 links of this plan would be refused" in shown
+    assert "1 person of it was excluded in the policy, and 1 account of it was set aside" in shown
+    assert f"the other {foretold['lookedAt'] - 2:,} links are made" in shown
+    assert name in shown
+    await api.call("PUT", "directory/policy", policy | {"excluded": [*policy["excluded"], "nobody@contoso.com"]})
+    shown = (await door.get(here(run, page))).text
+    assert f"None of its {foretold['lookedAt']:,} links would be refused for that" in shown
+    await api.call("PUT", "directory/policy", policy)
+    assert "would be refused" not in (await door.get(here(run, page))).text
+
+
 async def test_reviews_that_the_page_did_not_count_are_not_approved_unseen(door: Door, api: Api, run: Any) -> None:
     """One row less and another one more: the number that was typed is right, and means other people."""
     page = await door.get(here(run, "/approve"))
@@ -575,6 +656,24 @@ async def test_reports_are_files_of_the_portal(door: Door, run: Any) -> None:
         assert (report.status, report.headers["Content-Type"].split(";")[0]) == (200, kind)
         assert report.headers["Content-Disposition"] == f'attachment; filename="{run["id"]}.{end}"'
     assert (await door.get(here(run, "/report?format=pdf"))).status == 400
+
+
+async def test_what_linking_refused_is_counted_by_what_was_in_the_way(door: Door, api: Api, run: Any) -> None:
+    policy = await api.call("GET", "directory/policy")
+    changed, gone, excluded, aside = (await api.decisions(run, "link"))[:4]
+    await api.call("PATCH", f"accounts/{changed['account']['id']}", {"document": {"title": "Dr"}})
+    await api.call("DELETE", f"accounts/{gone['account']['id']}")
+    named = {"excluded": [excluded["identity"]["objectId"]], "setAside": [aside["account"]["userName"]]}
+    await api.call("PUT", "directory/policy", policy | named)
+    done = await api.apply(await api.call("GET", f"linking/runs/{run['id']}"))
+    assert done["refusedBy"] == {"changed": 1, "deleted": 1, "excluded": 1, "setAside": 1}
+    assert sum(done["refusedBy"].values()) == done["counts"]["refused"]
+    page = (await door.get(here(run))).text
+    assert "Accounts that were refused, by what was in the way" in page
+    for label in ("Changed since the plan", "Deleted since the plan", "Person excluded in the policy since"):
+        assert label in page
+    async with door.session.get(f"/linking/runs/{run['id']}/report", headers=TOKENED) as answer:
+        assert "Account set aside in the policy since" in await answer.text()
 
 
 async def test_groups_are_linked_with_their_box_alone(door: Door, api: Api, run: Any) -> None:
@@ -650,6 +749,22 @@ async def test_a_plan_in_which_other_attributes_change_than_sign_in_names_is_app
     assert "userName" not in run["impact"]
     assert "No sign-in name changes by that" in (await door.get(here(run, "/approve"))).text
     assert "of nobody in the plan" in (await door.get(here(run, "/pilot"))).text
+
+
+async def test_a_plan_that_changes_names_in_case_alone_leads_to_no_warning_that_is_not_there(
+    api: Api, door: Door
+) -> None:
+    job = await api.call("POST", "accounts/import", csv_file({"userName": "Kim@contoso.com"}), "text/csv")
+    await api.wait(f"accounts/imports/{job['id']}", "done")
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    people = json.dumps({"value": [graph(1, "kim@contoso.com")]}).encode()
+    uploaded = await api.call("POST", "linking/identities", people)
+    run = await api.call("POST", "linking/runs", {"identities": uploaded["id"]})
+    run = await api.wait(f"linking/runs/{run['id']}", "planned")
+    assert run["impact"]["userName"] == 1
+    page = (await door.get(here(run, "/approve"))).text
+    assert "Only capital and small letters differ" in page
+    assert "at that warning below" not in page
 
 
 async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Api, run: Any) -> None:
@@ -828,6 +943,38 @@ async def test_a_plan_that_approves_itself_is_told_before_and_after(door: Door, 
     assert "approved itself" in (await door.get("runs")).text
 
 
+async def test_a_run_of_the_schedule_says_by_name_who_had_switched_that_on(door: Door, api: Api) -> None:
+    directory = await Directories(door.tables).open("main")
+    by = f"schedule:entra:{EVA}"
+    job_id = directory.jobs.new_id("run")
+    await directory.jobs.start("run", by, job_id, {"policy": {}, "slices": 1})
+    (listed,) = (await api.call("GET", "linking/runs"))["runs"]
+    assert "persons" not in listed, "nobody of that id has done anything that is kept"
+    shown = (await door.get("runs")).text
+    assert f"The schedule, switched on by somebody who signed in ({EVA})" in shown
+    await door.send("policy", {"do": "raw", "seen": "0", "raw": "{}"})
+    for path, name in (("linking/runs", "runs"), ("directory/under-way", "jobs")):
+        (listed,) = (await api.call("GET", path))[name]
+        assert (listed["startedBy"], listed["persons"]) == (by, {"started": "eva@contoso.com"})
+    assert (await api.call("GET", "directory"))["latest"]["run"]["persons"] == {"started": "eva@contoso.com"}
+    for page in ("runs", ""):
+        shown = (await door.get(page)).text
+        assert "The schedule, switched on by eva@contoso.com" in shown
+        assert EVA not in shown
+
+
+async def test_a_plan_that_approved_itself_names_who_allowed_that(door: Door, api: Api) -> None:
+    policy = {"verifiedDomains": ["contoso.com"], "autoApprove": {"share": 0.5, "number": 3}}
+    await door.send("policy", {"do": "raw", "seen": "0", "raw": json.dumps(policy)})
+    await api.bring(csv_file({"userName": "ann@contoso.com"}, {"userName": "bob@contoso.com"}))
+    run = await api.call("POST", "linking/runs", {"identities": await api.upload(graph(1, "ann@contoso.com"))})
+    done = await api.wait(f"linking/runs/{run['id']}", "done")
+    assert (done["approvedBy"], done["persons"]) == (f"autoApprove:entra:{EVA}", {"approved": "eva@contoso.com"})
+    assert "The policy's rule, switched on by eva@contoso.com" in (await door.get("activity")).text
+    report = (await door.get(f"{here(done)}/report")).text
+    assert EVA not in report
+
+
 async def test_a_plan_that_a_person_approves_says_nothing_of_approving_itself(door: Door, api: Api, run: Any) -> None:
     await approved(door, api, run)
     for page in (here(run), "runs", "plan"):
@@ -854,6 +1001,69 @@ async def test_while_an_undo_is_the_last_to_change_links_no_page_starts_provisio
         assert "Nobody was linked" in told
         assert "leave it stopped" in told
         assert "Switch provisioning on" not in told
+    assert "Open provisioning, and leave it off" in (await door.get("connect")).text
+
+
+async def test_once_a_run_has_linked_people_again_a_later_one_that_links_nobody_stops_no_provisioning(
+    door: Door, api: Api
+) -> None:
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    await api.bring(csv_file(*({"userName": f"{n}@contoso.com"} for n in range(2))))
+    people = [graph(n, f"{n}@contoso.com") for n in range(2)]
+
+    async def linked(*some: Any) -> Any:
+        run = await api.call("POST", "linking/runs", {"identities": await api.upload(*some), "full": True})
+        return await api.apply(await api.wait(f"linking/runs/{run['id']}", "planned"))
+
+    first = await linked(people[0])
+    undo = await api.call("POST", f"linking/runs/{first['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    assert (await linked(people[1]))["counts"]["linked"] == 1
+    last = await linked(people[1])
+    assert not last["counts"].get("linked")
+    for page in (here(last), ""):
+        told = (await door.get(page)).text
+        assert "Nobody was linked" in told
+        assert "leave it stopped" not in told
+    assert "The last run that linked anybody linked 1 account: it may be on" in (await door.get("connect")).text
+
+
+async def test_while_some_pairs_that_an_undo_took_apart_are_undecided_no_page_starts_provisioning(
+    door: Door, api: Api, run: Any
+) -> None:
+    await approved(door, api, run)
+    undo = await api.call("POST", f"linking/runs/{run['id']}/undo")
+    undo = await api.wait(f"linking/undos/{undo['id']}", "done")
+    taken = sum(undo["counts"].get(one, 0) for one in words.TAKEN_BACK)
+    again = await api.call("POST", "linking/runs", {"identities": run["options"]["identities"], "full": True})
+    again = await api.wait(f"linking/runs/{again['id']}", "planned")
+    parted = await api.call("GET", f"linking/runs/{again['id']}/decisions?decision=review&parted=true")
+    review = {"rows": [one["id"] for one in parted["decisions"][:3]], "action": "link"}
+    await api.call("POST", f"linking/runs/{again['id']}/review", review)
+    again = await api.call("GET", f"linking/runs/{again['id']}")
+    await api.apply(again, acknowledged=[one["code"] for one in again["warnings"]])
+    for page in (here(again), ""):
+        told = (await door.get(page)).text
+        assert "3 accounts linked" in told
+        assert f"{taken - 3} links that an undo took back are not made again" in told
+        assert "leave it stopped" in told
+        assert "witch provisioning on" not in told
+
+
+async def test_once_every_pair_is_linked_again_provisioning_is_next(door: Door, api: Api, run: Any) -> None:
+    await approved(door, api, run)
+    undo = await api.call("POST", f"linking/runs/{run['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    again = await api.call("POST", "linking/runs", {"identities": run["options"]["identities"], "full": True})
+    again = await api.wait(f"linking/runs/{again['id']}", "planned")
+    chosen = {"filter": {"decision": "review", "parted": True}, "action": "link"}
+    await api.call("POST", f"linking/runs/{again['id']}/review", chosen)
+    again = await api.call("GET", f"linking/runs/{again['id']}")
+    await api.apply(again, acknowledged=[one["code"] for one in again["warnings"]])
+    for page in (here(again), ""):
+        told = (await door.get(page)).text
+        assert "not made again" not in told
+        assert "Switch provisioning on" in told
 
 
 async def test_a_plan_of_who_changed_says_so_beside_its_numbers_and_after_an_undo_everybody_is_ticked(

@@ -20,12 +20,14 @@ from infra.local.host import LocalHost, Routes
 from shared.host.functions import UNANSWERED
 from shared.host.http import Edge
 from shared.host.routes import matcher
-from shared.host.settings import Settings
+from shared.host.settings import ROLES, Settings
 from shared.tables.sqlite import SqliteTables
 from tests.scim_groups.test_service import assert_error
 from tests.scim_users.conftest import ADMIN_TOKEN, TOKEN, Server
 
 NAME = "X-Function"
+WITHOUT_TOKEN = {"health": 200, "health_live": 200, "health_ready": 200, "portal_page": 404, "portal_form": 404}
+"""What functions answer to whoever brings no token, where it is not 401. Nobody signs in here: there is no portal."""
 
 
 def naming(name: str) -> AsyncFunction:
@@ -62,6 +64,19 @@ async def test_every_function_is_sent_the_requests_of_its_own_route(
         for method in function.methods or ("GET", "OPTIONS"):
             async with session.request(method, path) as answer:
                 assert answer.headers[NAME] == function.name, (method, path)
+
+
+async def test_every_function_but_those_of_health_asks_for_a_token(
+    functions: Functions, sqlite_tables: SqliteTables, tmp_path: Path
+) -> None:
+    histories = SqliteTables.open(tmp_path / "histories.db")
+    app = function_app.build(Settings(app_roles=ROLES), sqlite_tables)
+    async with LocalHost(app, histories) as host, aiohttp.ClientSession(host.url) as session:
+        for function in functions.http:
+            for method in function.methods or ("GET", "OPTIONS"):
+                async with session.request(method, path_of(function.route), json={}) as answer:
+                    assert answer.status == WITHOUT_TOKEN.get(function.name, 401), (method, function.name)
+    await histories.close()
 
 
 def path_of(route: str) -> str:
