@@ -111,6 +111,17 @@ class Claims(Generic[R]):
         rows = dict(zip(wanted, await self._tables.get_many(wanted), strict=True))
         return [str(row.columns["id"]) if (row := rows.get(place)) else None for place in places]
 
+    async def take(self, key: Key, account_id: str) -> None:
+        """Write a claim where there is none but the account's own. Raises the port's Conflict."""
+        partition, row = self._keys.claim(key)
+        try:
+            await self._tables.commit_ahead(partition, [Insert(row, {"id": account_id})])
+        except port.AlreadyExists:
+            claim = await self._tables.get(partition, row)
+            if claim is None or claim.columns["id"] != account_id:
+                raise
+            await self._tables.commit_ahead(partition, [Replace(row, {"id": account_id}, claim.etag)])
+
     async def hold(self, key: Key, account_id: str) -> None:
         """Write a claim, in the place of a stale one too. Raises AlreadyExists naming the attribute."""
         partition, row = self._keys.claim(key)
