@@ -181,7 +181,7 @@ async def test_a_change_of_another_operator_is_not_overwritten_unseen(door: Door
     assert "somebody else changed the policy" in page.text.lower()
     assert "mine.example</textarea>" in page.html
     compared = page.text.partition("Stored now Typed by you")[2]
-    assert "Verified domains (differs) theirs.example mine.example" in compared
+    assert "Verified domains differs theirs.example mine.example" in compared
     again = sent_by(page)
     assert (await save(door, {"seen": again["seen"], "verifiedDomains": "mine.example"})).status == 303
 
@@ -286,6 +286,11 @@ async def test_the_history_says_shares_in_per_cent_and_names_the_person(door: Do
         ("autoApprove", {"share": 0.015, "number": 5, "on": False}, "off, kept for later: 5 links and 1.5 % of the"),
         ("adoptOnCreate", True, "on"),
         ("rules", [{"rule": "userName", "trust": "weak"}], "Sign-in name (userName) weak"),
+        (
+            "verifiedDomains",
+            ["a.example", {"domain": "b.example", "subdomains": True}],
+            "a.example, b.example with its",
+        ),
         ("nameIdSource", "mail", "The mail"),
         ("trustEmails", "inVerifiedDomains", "Every one in the verified domains"),
         ("verifiedDomains", [], "none"),
