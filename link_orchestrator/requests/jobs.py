@@ -200,7 +200,7 @@ async def _page_of_named(
     An account that has it as an e-mail address is looked for by its userName.
     """
     find = request.params["find"].strip()
-    names, cursor = directory.plan_names(run.id), read_cursor(request, RUN.rows.name)
+    names, cursor = directory.plan_names(run.id), _begin(request, RUN)
     addressed, _ = await directory.accounts.page_by(Key("email", find), "", ADDRESSED) if "@" in find else ((), None)
     rows, more = await names.find(find, cursor, read_count(request), [account.user_name for account in addressed])
     if not rows and not cursor and _decided(run) and not await names.exist():

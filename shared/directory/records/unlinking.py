@@ -120,7 +120,7 @@ async def _places(accounts: Accounts, changes: Sequence[AccountChange]) -> Mappi
     wanted: dict[tuple[str, str], str] = {}
     for before, after in changes:
         places = [accounts.keys.claim(key) for key in before.held() - after.held()]
-        places += [accounts.keys.pointer(key, before.id) for key in before.pointers() - after.pointers()]
+        places += [accounts.keys.pointer(key, before.id) for key in before.led_by() - after.led_by()]
         wanted |= dict.fromkeys(places, before.id)
     found: defaultdict[str, list[KeyRow]] = defaultdict(list)
     for row in await accounts.tables.get_many(list(wanted)):

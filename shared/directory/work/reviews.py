@@ -44,6 +44,8 @@ TIMES = "review.times"
 """Count of a tally: how often a row was reviewed, also anew. Whoever knows the sum knows whether there was a review."""
 ROWS = (MAX_OPERATIONS - 1) // 2
 """Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
+NAMED_AT_ONCE = 500
+"""Accounts whose rows are read at once, some kilobytes each."""
 BUCKETS_AT_ONCE = 16
 """Buckets whose reviews are stored side by side."""
 ATTEMPTS = 8
@@ -237,6 +239,12 @@ class Reviews:
 
     async def named(self, accounts: Sequence[str]) -> dict[str, str]:
         """Return the rows whose reviews name some accounts which these rows do not show, by account."""
+        found: dict[str, str] = {}
+        for some in in_parts(accounts, NAMED_AT_ONCE):
+            found |= await self._named(some)
+        return found
+
+    async def _named(self, accounts: Sequence[str]) -> dict[str, str]:
         places = [(self._plan.partition(self._keys.bucket(one)), NAMED + one) for one in accounts]
         noted = {
             one: str(row.columns["row"])
