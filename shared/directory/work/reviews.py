@@ -305,7 +305,7 @@ def _effect(row: PlanRow) -> Counter[str]:
     if links and row.decision == DecisionKind.NO_ACCOUNT and _is_likely(row):
         counts["warnings.probableAccounts"] -= 1
     if links or unlinks:
-        chosen = _chosen(row)
+        chosen = account_chosen(row)
         changes = chosen.get("changes", {})
         told = [f"warnings.{code}" for code in chosen.get("warnings", ())]
         told += [f"impact.{name}" for name in (*changes, *(["accounts"] if changes else []))]
@@ -319,7 +319,7 @@ def _is_likely(row: PlanRow) -> bool:
     return any(one["score"] * 100 >= LIKELY_SCORE for one in row.suggestions)
 
 
-def _chosen(row: PlanRow) -> Mapping[str, Any]:
+def account_chosen(row: PlanRow) -> Mapping[str, Any]:
     """Return what a plan shows of the account of a row: of several, or of any, of the one that a review names."""
     review = row.review or {}
     if "version" in review:

@@ -376,6 +376,41 @@ async def test_rows_are_chosen_by_every_condition_of_the_api_page_by_page(door: 
     assert f"{len(listed['decisions'])} rows on this page" in chosen.text
 
 
+async def test_the_approval_leads_to_every_sign_in_name_that_changes_also_where_reviews_alone_link(
+    door: Door, api: Api
+) -> None:
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    there = [
+        {"userName": "bob.old", "employeeNumber": "1"},
+        {"userName": "kim.old", "employeeNumber": "2"},
+        {"userName": "sue.old", "email": "sue@contoso.com"},
+        {"userName": "s.older", "email": "sue@contoso.com"},
+    ]
+    await api.bring(csv_file(*there))
+    names = ("bob", "kim", "sue")
+    run = await api.plan(*(graph(n, f"{one}@contoso.com", employeeId=str(n)) for n, one in enumerate(names, 1)))
+    path = f"linking/runs/{run['id']}"
+    reviews = await api.decisions(run, "review")
+    bob, kim = sorted(reviews, key=lambda row: str(row["identity"]["userPrincipalName"]))
+    (sue,) = await api.decisions(run, "ambiguous")
+    older = next(one["id"] for one in sue["candidates"] if one["userName"] == "s.older")
+    listed = here(run, "/decisions?changes=userName")
+    assert "No such row" in (await door.get(listed)).text, "nothing is linked yet"
+    await api.call("POST", path + "/review", {"rows": [bob["id"]], "action": "link"})
+    await api.call("POST", path + "/review", {"rows": [kim["id"]], "action": "exclude"})
+    await api.call("POST", path + "/review", {"rows": [sue["id"]], "action": "link", "account": older})
+    assert (await api.call("GET", path))["impact"]["userName"] == 2
+    approval = await door.get(here(run, "/approve"))
+    assert 'decisions?changes=userName">see from what to what' in approval.html
+    page = (await door.get(listed)).text
+    assert "2 rows" in page
+    for name, before in (("bob", "bob.old"), ("sue", "s.older")):
+        assert f"Signs in as {name}@contoso.com from then on, before as {before}." in page
+    assert "kim@contoso.com" not in page
+    both = {row["id"] for row in (await api.call("GET", path + "/decisions", changes="userName"))["decisions"]}
+    assert both == {bob["id"], sue["id"]}
+
+
 @pytest.mark.parametrize("wrong", ["score=2", "rule=luck", "decision=luck", "reviewed=perhaps", "evidence=x"])
 async def test_a_condition_that_is_none_is_said_beside_the_filter(door: Door, run: Any, wrong: str) -> None:
     page = await door.get(here(run, f"/decisions?{wrong}"))
