@@ -209,7 +209,8 @@ async def _page_of_named(
             if run.reduced
             else "find: an earlier version of the app made this plan: make another one to find people in it"
         )
-    selected = [row for row in rows if choice in ("", row.decision) and (wanted is None or wanted.selects(row))]
+    selects = wanted.selects_among(choice) if wanted else lambda row: True
+    selected = [row for row in rows if choice in ("", row.decision) and selects(row)]
     return page_answer(request, RUN.rows.name, [named_row(row, RUN) for row in selected], more)
 
 
@@ -222,10 +223,10 @@ async def _page_of_selected(directory: Directory, request: Request, choice: str,
     """Return a page of the rows that meet conditions. It may have few or none, and yet a cursor: more follow."""
     rows, cursor = await select_rows(
         directory.plan(request.id),
-        wanted.among(choice),
+        choice,
         _begin(request, RUN),
         read_count(request),
-        wanted.selects,
+        wanted.selects_among(choice),
     )
     return page_answer(request, RUN.rows.name, [named_row(row, RUN) for row in rows], cursor)
 

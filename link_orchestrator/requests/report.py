@@ -173,7 +173,7 @@ async def _rows(
     """Return up to `count` of the rows that are asked for, from behind a cursor, and the next cursor."""
     if wanted is None:
         return await plan.page(choice, cursor, count)
-    return await select_rows(plan, wanted.among(choice), cursor, count, wanted.selects)
+    return await select_rows(plan, choice, cursor, count, wanted.selects_among(choice))
 
 
 def _change(name: str, change: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -105,14 +105,26 @@ class Wish:
     alone: bool = False
 
 
-_JUDGED = ("account", "candidates", "predicted", "evidence", "warnings")
-"""What a review is judged by of what a row shows."""
+_JUDGED: Final[Mapping[str, Sequence[str]]] = {
+    "account": ("id",),
+    "candidates": ("id", "objection"),
+    "predicted": ("outcome", "why"),
+    "evidence": ("rule", "attribute"),
+}
+"""What a review is judged by of the objects that a row shows."""
 
 
 def lean(row: PlanRow) -> PlanRow:
     """Return a row with nothing but what a review is judged by: a file decides about thousands at once."""
-    shown = {name: row.shown[name] for name in _JUDGED if name in row.shown}
-    return replace(row, shown=shown, suggestions=())
+    shown = {name: _part(row.shown[name], wanted) for name, wanted in _JUDGED.items() if name in row.shown}
+    return replace(row, shown=shown | {"warnings": row.shown.get("warnings", ())}, suggestions=())
+
+
+def _part(shown: Any, wanted: Sequence[str]) -> Any:
+    """Return the wanted attributes of an object, or of each object of a list."""
+    if isinstance(shown, Mapping):
+        return {name: shown[name] for name in wanted if name in shown}
+    return [_part(one, wanted) for one in shown]
 
 
 async def review(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -354,7 +366,7 @@ async def _of_identity(directory: Directory, job: Job, wish: Wish) -> Wish | str
     row = await find_row(directory, job, object_id)
     if row is None:
         return "identity: this plan has no row about it: check its object id, or start a run with full: true"
-    return replace(wish, row=row, account=wish.row.subject, identity=None)
+    return replace(wish, row=lean(row), account=wish.row.subject, identity=None)
 
 
 def _once(asked: Wish, wish: Wish | str, decided: Mapping[str, str]) -> Wish | str:

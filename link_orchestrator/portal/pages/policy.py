@@ -111,6 +111,8 @@ def say(name: str, value: Any) -> str:
             return f"{became}: {rest['why']}" if "why" in rest else str(became)
         case "rules", [*rules]:
             return ", ".join(f"{rule_in_words(one['rule'])} {one['trust']}{_made(one)}" for one in rules)
+        case "verifiedDomains", [*domains]:
+            return ", ".join(one if isinstance(one, str) else f"{one['domain']} with its subdomains" for one in domains)
         case "nameIdSource" | "trustEmails", str():
             return _CHOICES[name].get(value, value)
         case _, [*values] if all(isinstance(one, str) for one in values):

@@ -157,10 +157,10 @@ class Resource:
         return replace(self, **self.values_of(self.id, document), **changes)
 
     @classmethod
-    def new(cls, resource_id: str, document: Mapping[str, Any], status: Status, now: str) -> Self:
-        """Return a resource that is not stored yet."""
+    def new(cls, resource_id: str, document: Mapping[str, Any], status: Status, now: str, **beside: Any) -> Self:
+        """Return a resource that is not stored yet, with what it has beside its document."""
         values = cls.values_of(resource_id, document)
-        return cls(id=resource_id, status=status, created=now, modified=now, changes=1, **values)
+        return cls(id=resource_id, status=status, created=now, modified=now, changes=1, **values, **beside)
 
     @staticmethod
     def values_of(resource_id: str, document: Mapping[str, Any]) -> dict[str, Any]:

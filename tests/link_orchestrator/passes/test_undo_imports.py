@@ -114,6 +114,19 @@ async def test_what_an_undo_of_the_run_gave_back_is_taken_back_then(app: App) ->
     assert await documents(app) == before
 
 
+async def test_whom_the_import_made_goes_also_if_scim_had_deleted_them_before_the_undo_of_the_run(app: App) -> None:
+    job = await app.bring(csv_file(JANE))
+    jane = (await app.account(JANE["userName"]))["id"]
+    run = await app.apply(await app.plan(graph(1, JANE["userName"])))
+    await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(1)}"')
+    await app.call("DELETE", f"scim/v2/Users/{jane}")
+    begun = await app.call("POST", f"linking/runs/{run['id']}/undo", {"activate": 1})
+    await app.wait(f"linking/undos/{begun['id']}", "done")
+    done = await undo(app, job)
+    assert done["counts"] == {"removed": 1}, await told(app, done)
+    assert await documents(app) == {}
+
+
 async def test_nobody_is_switched_on_unseen(app: App) -> None:
     await app.bring(csv_file(JANE, {"userName": "bob"}))
     file = csv_file(JANE | {"active": "no", "title": "Director"}, {"userName": "bob", "active": "no"})

@@ -286,6 +286,11 @@ async def test_the_history_says_shares_in_per_cent_and_names_the_person(door: Do
         ("autoApprove", {"share": 0.015, "number": 5, "on": False}, "off, kept for later: 5 links and 1.5 % of the"),
         ("adoptOnCreate", True, "on"),
         ("rules", [{"rule": "userName", "trust": "weak"}], "Sign-in name (userName) weak"),
+        (
+            "verifiedDomains",
+            ["a.example", {"domain": "b.example", "subdomains": True}],
+            "a.example, b.example with its",
+        ),
         ("nameIdSource", "mail", "The mail"),
         ("trustEmails", "inVerifiedDomains", "Every one in the verified domains"),
         ("verifiedDomains", [], "none"),
