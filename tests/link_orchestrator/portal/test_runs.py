@@ -876,6 +876,25 @@ async def test_the_look_at_an_undo_names_whom_it_switches_off(door: Door, api: A
     assert "May sign in of" not in page.text
 
 
+async def test_an_accounts_page_tells_after_an_undo_what_happened_as_it_did_before(door: Door, api: Api) -> None:
+    await api.bring(csv_file({"userName": "ada@contoso.com", "title": "Engineer"}))
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    run = await api.apply(await api.plan(graph(1, "ada@contoso.com")), links=1)
+    ada = (await api.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(1)}"'))["Resources"][0]
+    change = {"op": "replace", "value": {"title": "Director", "displayName": "Ada Lovelace"}}
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [change]}
+    await api.call("PATCH", f"scim/v2/Users/{ada['id']}", body)
+    path, written = f"accounts/{ada['id']}", "Display name: none became Ada Lovelace Title: Engineer became Director"
+    assert written in (await door.get(path)).text
+    job = await api.call("POST", f"linking/runs/{run['id']}/undo")
+    await api.wait(f"linking/undos/{job['id']}", "done")
+    page = (await door.get(path)).text
+    assert written in page
+    assert "Display name: Ada Lovelace became none Title: Director became Engineer" in page
+    await api.call("PATCH", path, {"document": {"title": "Countess"}})
+    assert "Title: Director became a value that is not kept" in (await door.get(path)).text
+
+
 @pytest.mark.parametrize("page", ["run", "verify", "undo"])
 def test_what_is_stopped_says_before_what_stays_and_how_to_go_on(page: str) -> None:
     at = "2026-01-01T00:00:00Z"
