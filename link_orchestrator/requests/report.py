@@ -291,7 +291,9 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         review.get("at"),
         document.get("outcome"),
         document.get("undone"),
-        "; ".join(_change(name, change) for name, change in document.get("changes", {}).items()),
+        "; ".join(
+            _change(name, change) for name, change in (account.get("changes") or document.get("changes", {})).items()
+        ),
         document.get("remedy"),
     )
     texts = ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from link_orchestrator.approving import count_reviews
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started
-from link_orchestrator.passes.counterparts import find_row, objections
+from link_orchestrator.passes.counterparts import find_row, foretell_changes, objections
 from link_orchestrator.prediction.cycle import after_review
 from link_orchestrator.problem_report import BY_REASON
 from link_orchestrator.problems import count_reasons
@@ -302,6 +302,11 @@ async def _choose(
                 links[name] = _Choice(wish.row, account_id, _named(account))
     named = [replace(one.row, review=one.review.to_json()) for one in links.values() if one.review.version is not None]
     against = await objections(directory, job, named)
+    changes = await foretell_changes(directory, job, [row for row in named if row.id not in against])
+    links = {
+        name: replace(one, review=replace(one.review, changes=changes.get(one.row.id, {})))
+        for name, one in links.items()
+    }
     return links, refused | {by_row[row_id]: reason for row_id, reason in against.items()}
 
 

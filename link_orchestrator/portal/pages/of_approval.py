@@ -85,7 +85,7 @@ async def _renamed(asked: Asked, rows: Sequence[str]) -> int:
     path = "linking/runs/{id}/decisions/{row}"
     asking = (asked.api.get(path, id=asked.path["id"], row=row) for row in rows)
     found = await asyncio.gather(*asking, return_exceptions=True)  # the API refuses what is no row once it is sent
-    changes = [one["row"].get("changes", {}) for one in found if isinstance(one, dict)]
+    changes = [Row(one["row"]).changes for one in found if isinstance(one, dict)]
     return sum("userName" in one and not keeps_name(one) for one in changes)
 
 

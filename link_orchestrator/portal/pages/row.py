@@ -74,7 +74,7 @@ class OneRow:
     @property
     def changes(self) -> Sequence[tuple[str, str, str]]:
         """What the first provisioning cycle changes, by attribute in words with its name."""
-        found = self.row.document.get("changes", {})
+        found = self.row.changes
         return [
             (f"{label_of(name)} ({name})", _text(one.get("from")), _text(one.get("to"))) for name, one in found.items()
         ]

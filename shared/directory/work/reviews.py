@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared.directory.errors import Busy, InvalidCursor, refused_behind
@@ -61,7 +61,8 @@ class Review:
     """What an administrator decided about a row. `predicted` is what provisioning will then do.
 
     `create` says that it may create the person whom the review excludes. `version`, `user_name` and `application_id`
-    are those of an account which the person named and the row does not; `warnings` are what there is to say of it.
+    are those of an account which the person named and the row does not; `warnings` are what there is to say of it, and
+    `changes` what provisioning changes of it.
     `person` is the name of whoever decided so, where they were known as a person.
     """
 
@@ -76,6 +77,7 @@ class Review:
     application_id: str | None = None
     warnings: Sequence[str] = ()
     person: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], predicted: Mapping[str, Any] | None = None) -> Review:
@@ -91,6 +93,7 @@ class Review:
             bool(get("create")),
             *named,
             get("person"),
+            get("changes", {}),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -106,6 +109,7 @@ class Review:
             APPLICATION_ID: self.application_id,
             "warnings": [*self.warnings],
             "person": self.person,
+            "changes": self.changes,
         }
         return {name: value for name, value in known.items() if value}
 
