@@ -171,7 +171,10 @@ async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, st
 async def test_a_column_that_is_missing_is_named_in_the_words_of_the_page(door: Door) -> None:
     page = await send_file(door, csv_file({"Device": "laptop", "Colour": "red"}))
     assert (page.status, "?columns" in page.text) == (400, False)
-    assert "Say which it is under More choices, with a line like: Device = userName" in page.text
+    assert "If one of these has it, say which under More choices, with a line like: header of the column" in page.text
+    assert "Device = userName" not in page.text, "a column that is not likely is not proposed"
+    page = await send_file(door, csv_file({"Device": "laptop", "Benutzerkennung": "red"}))
+    assert "Say which it is under More choices, with a line like: Benutzerkennung = userName" in page.text
 
 
 async def test_a_form_without_a_file_says_so(door: Door) -> None:
