@@ -10,10 +10,13 @@ the others the values, or the level.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
+from link_orchestrator.files.numbers import MOST_SHORTER, padded_width, shorter
 from link_orchestrator.prediction.check import People, check, sign_in_after
 from link_orchestrator.run import (
     CARRIED,
@@ -32,7 +35,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Keys
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.matching.policy import Policy
+from shared.directory.matching.policy import Policy, Rule
 from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
 from shared.directory.work.jobs import Job, State
@@ -47,6 +50,10 @@ NAMES: Final = "userNameChanges"
 NO_DOMAINS, OUTSIDE = "noVerifiedDomains", "outsideVerifiedDomains"
 TRUST: Final = "trustEmails"
 UNREAD, FILLERS, SHARED = "unreadRows", "fillers", "sharedValues"
+SHORTENED: Final = "shortenedNumbers"
+PADDED, PLAIN = "padded.", "plain."
+"""Beginnings of the codes of findings that are no warnings: employee numbers with zeros before them, and others. Behind
+it stands whose they are, an account's or an identity's, and how many digits they have."""
 EXCLUSIONS: Final = "exclusionsUnmatched"
 MET: Final = "exclusionsMet"
 """Code of a finding that is no warning: which entries of `excluded` name somebody who is there."""
@@ -58,7 +65,7 @@ POLICY_CHANGED: Final = "policyChanged"
 
 CODES: Final = (
     POLICY_CHANGED, SECOND, PROBABLE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD,
-    FILLERS, SHARED, EXCLUSIONS, FOREIGN, STARTED,
+    FILLERS, SHORTENED, SHARED, EXCLUSIONS, FOREIGN, STARTED,
 )  # fmt: skip
 """Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
 HARMFUL: Final = (
@@ -276,9 +283,11 @@ async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> d
     """
     findings = await directory.findings.total(job.id)
     met = findings.pop(MET, None)
+    numbers = {code: findings.pop(code) for code in [*findings] if code.startswith((PADDED, PLAIN))}
     found = {code: _of_finding(finding) for code, finding in findings.items()}
     found |= await _unread(directory, job, counts)
     found |= await _shared(directory, job, counts)
+    found |= _shortened(policy_of(job), numbers)
     found |= await _started(directory)
     found |= _exclusions(directory.keys, job, counts, met)
     found |= _mapping(job, counts)
@@ -353,6 +362,40 @@ async def _unread(directory: Directory, job: Job, counts: Mapping[str, int]) -> 
 
 def _example(what: str, row: PlanRow) -> dict[str, Any]:
     return {"file": what, "line": row.shown.get("line"), "reason": row.shown.get("reason")}
+
+
+def _shortened(policy: Policy, numbers: Mapping[str, Finding]) -> dict[str, Any]:
+    """Warn of employee numbers without the zeros that fill those of the other side up to one width."""
+    rule = policy.compared.get(Rule.EMPLOYEE_NUMBER)
+    if rule is None or rule.transforms:
+        return {}
+    for side, other in (("account", "identity"), ("identity", "account")):
+        padded, theirs, ours = (_by_width(numbers, code) for code in (PADDED + other, PLAIN + other, PLAIN + side))
+        width = padded_width(padded, theirs)
+        count = shorter(ours, width)
+        if count and MOST_SHORTER * shorter(theirs, width) <= padded.total():
+            lost = (numbers[f"{PLAIN}{side}.{length}"].examples for length in sorted(ours) if length < width)
+            made = {"account": '"stripLeadingZeros"', "identity": f'{{"padZeros": {width}}}'}[side]
+            text = (
+                f"{counted(count, 'employee number')} of {_SIDES[side]} without the zeros before it that those of "
+                f"{_SIDES[other]} have, up to {width} digits: by such a number nobody is matched"
+            )
+            remedy = (
+                "A spreadsheet may have taken the zeros away: export that side again, open it in no spreadsheet, and "
+                "bring it again. If it has none on purpose, give the rule employeeNumber of the policy the transform "
+                f"{made}. Then plan again."
+            )
+            examples = [*chain(*lost)][:EXAMPLES]
+            return {SHORTENED: _kept(count, dump([side, count]), examples, text=text, remedy=remedy)}
+    return {}
+
+
+def _by_width(numbers: Mapping[str, Finding], code: str) -> Counter[int]:
+    found = {kind.rpartition("."): finding.count for kind, finding in numbers.items()}
+    return Counter({int(width): count for (of, _, width), count in found.items() if of == code})
+
+
+_SIDES: Final = {"account": "accounts", "identity": "identities"}
 
 
 async def _shared(directory: Directory, job: Job, counts: Mapping[str, int]) -> dict[str, Any]:

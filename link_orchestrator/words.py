@@ -44,7 +44,11 @@ DECISIONS: Final[Bars] = {
         "Such an address proves nothing. Stays as it is, unless a review links it.",
     ),
     "protected": Bar("Protected account", "apart", "No run and no provisioning touches it."),
-    "excluded": Bar("Excluded", "apart", "The policy excludes this person; the row names the entry. Stays as it is."),
+    "excluded": Bar(
+        "Excluded",
+        "apart",
+        "No run links whom the policy excludes; the row names the entry. Who matches no account is created.",
+    ),
     "setAside": Bar(
         "Account set aside", "apart", "The policy sets the account aside; the row names the entry. Stays as it is."
     ),
@@ -148,6 +152,9 @@ WARNED: Final[Mapping[str, str]] = {
     "application, Users and groups, Add user/group. Exclude in a review who is to stay local.",
     "unreadRows": "Correct the file, bring it again, and plan again. A row counts until an account has its name, or "
     "its import is taken back.",
+    "shortenedNumbers": "A spreadsheet may have taken the zeros away: export that side again, open it in no "
+    "spreadsheet, and bring it again. If it has none on purpose, let the rule employeeNumber strip zeros or fill them "
+    "in, in the policy. Then plan again.",
     "sharedValues": "Correct a value that says nothing of the person.",
     "foreignObjectIds": "If these ids are the application's own or a former tenant's, say so in the policy, under What "
     "provisioning may do. If not, check that the source is the tenant that people signed in from.",
@@ -168,6 +175,7 @@ ROWS: Final[Mapping[str, tuple[str, str]]] = {
     "disabled": ("runs/{run}/decisions?warning=disabled", "The rows"),
     "unassigned": ("runs/{run}/decisions?warning=unassigned", "The rows"),
     "unreadRows": ("runs/{run}/problems", "The rows"),
+    "shortenedNumbers": ("policy", "The policy"),
     "sharedValues": ("runs/{run}/decisions?decision=sharedValue", "The values"),
     "exclusionsUnmatched": ("policy", "The policy"),
     "foreignObjectIds": ("policy", "The policy"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ import pytest
 from azure.durable_functions.models.utils.df_serialization import df_loads
 
 from infra.local.host import LocalHost
+from infra.package import list_files
 from shared.host.settings import Credential, Settings
 from shared.tables.sqlite import SqliteTables
 
@@ -201,17 +203,23 @@ def test_the_durable_sdk_never_builds_objects_of_names_that_it_finds_in_json(mon
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
-@pytest.mark.parametrize(("role", "most_seconds", "most_megabytes"), [("scim", 0.8, 45), ("admin", 1.2, 75)])
-def test_an_app_starts_quickly_and_small(role: str, most_seconds: float, most_megabytes: int) -> None:
+@pytest.mark.parametrize(("role", "most_seconds", "most_megabytes"), [("scim", 0.8, 45), ("admin", 2.0, 75)])
+def test_an_app_starts_quickly_and_small(role: str, most_seconds: float, most_megabytes: int, tmp_path: Path) -> None:
+    """The package alone, without bytecode of its own: Azure mounts it read-only, so that each start compiles it."""
+    for name in list_files(APP.parent):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(APP.parent / name, tmp_path / name)
     script = """import time
 began = time.process_time()
 import function_app
 status = open("/proc/self/status").read()
 print(time.process_time() - began, int(status.partition("VmRSS:")[2].split()[0]) / 1024)"""
-    environment = {"PATH": os.environ["PATH"], **COMPLETE, "APP_ROLES": role}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=APP.parent, env=environment, check=True, capture_output=True, text=True
-    )
-    seconds, megabytes = map(float, done.stdout.split())
+    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **COMPLETE, "APP_ROLES": role}
+    command = [sys.executable, "-c", script]
+    starts = [
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+        for _ in range(3)
+    ]
+    seconds, megabytes = (min(values) for values in zip(*(map(float, start.split()) for start in starts), strict=True))
     assert seconds <= most_seconds
     assert megabytes <= most_megabytes

@@ -24,7 +24,7 @@ from infra.local.sign_in import SignIn, with_portal
 from infra.local.workers import Workers
 from shared.host.graph_settings import GraphSettings
 from shared.host.settings import ROLES, Settings, app_roles
-from shared.tables.port import Damaged, Tables
+from shared.tables.port import Damaged, Tables, Unavailable
 
 try:
     import fcntl
@@ -52,6 +52,8 @@ def main() -> None:
         sys.exit(f"cannot serve: {problem}")
     except Damaged as damage:
         sys.exit(f"cannot serve: {damage}. Put a backup in its place: see infra/docs/local.md")
+    except Unavailable as problem:
+        sys.exit(f"cannot serve: {problem}")
 
 
 def start_log(level: str) -> None:

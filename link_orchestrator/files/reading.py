@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self, TypeVar
 
-from link_orchestrator.files.suspicious import MEANINGS, Suspicion, suspect
+from link_orchestrator.files.numbers import ColumnNumbers, FirstLines
+from link_orchestrator.files.suspicious import MEANINGS, NUMBERS, Suspicion, suspect
 from link_orchestrator.problems import LINES, Problem, ProblemGroup, Tally
 from shared.directory.text import counted
 
@@ -136,19 +137,6 @@ class Reading:
         )
 
 
-@dataclass(slots=True)
-class _Lines:
-    """How many lines have something in common, and the first of them."""
-
-    count: int = 0
-    first: list[int] = field(default_factory=list)
-
-    def add(self, line: int) -> None:
-        self.count += 1
-        if len(self.first) < LINES:
-            self.first.append(line)
-
-
 class Notes:
     """Gathers what is read of one file. It holds headers, reasons and the numbers of some lines."""
 
@@ -160,7 +148,8 @@ class Notes:
         self._remarks: list[str] = []
         self._columns: dict[str, str] = {}
         self._checked: dict[tuple[str, ...], Sequence[tuple[str, str]]] = {}
-        self._suspicious: dict[tuple[Suspicion, str], _Lines] = {}
+        self._suspicious: dict[tuple[Suspicion, str], FirstLines] = {}
+        self._numbers: dict[str, ColumnNumbers] = {}
         self._problems = Tally()
         self._rows = Counter[str]()
         self._held_by: dict[str, str] = {}
@@ -214,12 +203,21 @@ class Notes:
             checked = self._note_columns(headers, layout)
         for header, column in checked:
             value = cells[header]
-            if value and isinstance(value, str) and (kind := suspect(value, column)):
+            if not value or not isinstance(value, str):
+                continue
+            if kind := suspect(value, column):
                 self.suspect(kind, line, header)
+            elif column in NUMBERS and value.isdecimal() and value.isascii():
+                self._look_at_number(line, header, value)
 
     def suspect(self, kind: Suspicion, line: int, header: str = "") -> None:
         """Note something suspicious in a line, and in which column."""
         self._add(self._suspicious, (kind, _header(header)), line)
+
+    def _look_at_number(self, line: int, header: str, number: str) -> None:
+        header = _header(header)
+        if header in self._numbers or len(self._numbers) < MAX_GROUPS:
+            self._numbers.setdefault(header, ColumnNumbers()).add(number, line)
 
     def watch(self, rows: Iterable[R | Problem]) -> Iterator[R | Problem]:
         """Yield the rows of a file as they come, and note how many they are, and the problems among them."""
@@ -239,7 +237,7 @@ class Notes:
     def reading(self) -> Reading:
         """Return what was noted up to now."""
         columns = list(self._columns.items())[:MAX_SHOWN_COLUMNS]
-        suspicious = [Suspicious(*key, one.count, tuple(one.first)) for key, one in self._suspicious.items()]
+        suspicious = [*self._suspicious_values()]
         problems = [replace(group, lines=tuple(sorted(group.lines))) for group in self._problems.groups()]
         return Reading(
             self._file.format,
@@ -257,6 +255,15 @@ class Notes:
             self._rows["unusable"],
         )
 
+    def _suspicious_values(self) -> Iterator[Suspicious]:
+        """Yield the values that are suspicious by themselves, and the numbers that are so beside those of others."""
+        found = dict(self._suspicious)
+        for header, numbers in self._numbers.items():
+            found[Suspicion.SHORTENED, header] = numbers.shortened()
+            if not self._file.sheet:  # of a cell that holds a number, the reader of workbooks tells
+                found[Suspicion.ROUNDED, header] = numbers.rounded()
+        return (Suspicious(*key, one.count, tuple(one.first)) for key, one in found.items() if one.count)
+
     def _repeated(self) -> Iterator[str]:
         """Yield the remark about accounts that have several rows, if there are such."""
         if times := self._rows["repeated"]:
@@ -264,9 +271,9 @@ class Notes:
             yield f"The file has several rows of one account, for its groups: {what} said the same as one before."
 
     @staticmethod
-    def _add(groups: dict[K, _Lines], key: K, line: int) -> None:
+    def _add(groups: dict[K, FirstLines], key: K, line: int) -> None:
         if key in groups or len(groups) < MAX_GROUPS:
-            groups.setdefault(key, _Lines()).add(line)
+            groups.setdefault(key, FirstLines()).add(line)
 
     def _note_columns(self, headers: tuple[str, ...], layout: Mapping[str, Sequence[str]]) -> Sequence[tuple[str, str]]:
         column_of = {header: column for column, held_by in layout.items() for header in held_by}

@@ -33,6 +33,10 @@ UNCOMPUTED: Final = (
     "Formulas of the workbook have no values, and count as empty cells: open it in a spreadsheet, save it, and send it "
     "again."
 )
+_SHOWN_ZEROS: Final = (
+    "Cells of the workbook show zeros before a number by their format alone, and count without them, as 123 and not "
+    "00123: format such columns as text, and fill them in again."
+)
 _MERGED: Final = (
     "Cells of the row are merged with those of other rows: what they say stands in one row alone.",
     "Take the merged cells apart, fill each of them in, and save the workbook again.",
@@ -46,9 +50,11 @@ def read_workbook(file: bytes, notes: Notes) -> Iterator[Header | Row | Problem]
 
     Raises UnreadableFile for what is no workbook, is damaged or protected, or would take too much memory.
     """
-    form, notes.uncomputed = check_workbook(file)
+    form, notes.uncomputed, shows_zeros = check_workbook(file)
     if notes.uncomputed:
         notes.remark(UNCOMPUTED)
+    if shows_zeros:
+        notes.remark(_SHOWN_ZEROS)
     sheet = _open(file, form, notes)
     rows = _numbered(sheet)
     names: tuple[str, ...] = ()

@@ -8,11 +8,12 @@ So the parts that it will read are unpacked here bit by bit, and the cells and t
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 import zlib
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 from xml.parsers import expat
 
@@ -37,13 +38,18 @@ PROTECTED: Final = (
 _PICTURES: Final = (".jpeg", ".jpg", ".png", ".emf", ".wmf")
 _MACROS: Final = ".bin"
 _SHARED: Final = "sharedstrings.xml"
+_STYLES: Final = "styles.xml"
+_PADDED: Final = re.compile(r"00+[^.,%Ee]*")
+"""A number's format by which zeros fill it up to some digits."""
 
 
 class Checked(NamedTuple):
-    """A workbook's format, xlsx or ods, and whether cells of it have formulas that nobody worked out."""
+    """A workbook's format, xlsx or ods, whether cells of it have formulas that nobody worked out, and whether some show
+    zeros before a number that has none."""
 
     form: str
     uncomputed: bool
+    shows_zeros: bool
 
 
 def check_workbook(file: bytes) -> Checked:
@@ -58,9 +64,9 @@ def check_workbook(file: bytes) -> Checked:
                 raise UnreadableFile(f"The workbook has more than {_MAX_PARTS} parts. {_SMALL}")
             form = _format(archive, parts)
             if form == "xlsx":
-                return Checked(form, _check_xlsx(file, parts))
+                return Checked(form, *_check_xlsx(file, parts))
             _check_ods(file, parts)
-            return Checked(form, False)
+            return Checked(form, False, False)
     except (zipfile.BadZipFile, zlib.error, expat.ExpatError, NotImplementedError, ValueError, OSError, EOFError) as no:
         if isinstance(no, UnreadableFile):
             raise
@@ -140,11 +146,11 @@ def _parser() -> expat.XMLParserType:
     return expat.ParserCreate()
 
 
-def _check_xlsx(file: bytes, parts: Mapping[str, zipfile.ZipInfo]) -> bool:
+def _check_xlsx(file: bytes, parts: Mapping[str, zipfile.ZipInfo]) -> tuple[bool, bool]:
     """Check the parts that a reader of the workbook finds: by the archive's relations, and those of what they name.
 
     Parts go by the last step of their path, since readers differ in how they resolve one. Returns whether there are
-    formulas without a value.
+    formulas without a value, and cells that show zeros which their number does not have.
     """
     budget = _Budget(file)
     by_name: defaultdict[str, list[zipfile.ZipInfo]] = defaultdict(list)
@@ -167,19 +173,24 @@ def _check_xlsx(file: bytes, parts: Mapping[str, zipfile.ZipInfo]) -> bool:
     texts = _SharedTexts()
     for part in (part for name in shared for part in by_name[name]):
         texts.read(budget.pieces(part))
-    longest, uncomputed = max(texts.lengths, default=0), False
-    for name in {*roots, *named, "workbook.xml", "styles.xml"} - shared:
+    styles = {_STYLES} | {name for name, kind in named.items() if kind.endswith("/styles")}
+    padding = _Padding()
+    for part in (part for name in styles - shared for part in by_name[name]):
+        padding.read(budget.pieces(part))
+    longest, uncomputed, shows_zeros = max(texts.lengths, default=0), False, False
+    for name in {*roots, *named, "workbook.xml"} - shared - styles:
         for part in by_name[name]:
             if name.endswith((*_PICTURES, _MACROS)):
                 for _ in budget.pieces(part):  # no reader takes it for a sheet; it may not be too large all the same
                     pass
                 _refuse_unless(name in roots or name == "vbaproject.bin")
                 continue
-            measured = _measure(budget.pieces(part))
+            measured = _measure(budget.pieces(part), padding.styles)
             uncomputed |= measured.uncomputed
+            shows_zeros |= measured.shows_zeros
             if measured.shared * longest > MAX_TEXT_CHARS:
                 _count_texts(_Budget(file).pieces(part), texts.lengths)
-    return uncomputed
+    return uncomputed, shows_zeros
 
 
 def _refuse_unless(usual: bool) -> None:
@@ -227,24 +238,56 @@ class _SharedTexts:
             _refuse_text(self._total)
 
 
+class _Padding:
+    """Finds the styles of cells, by their numbers, that show zeros before a number."""
+
+    def __init__(self) -> None:
+        self.styles = set[str]()
+        self._formats = set[str]()
+        self._number = -1
+
+    def read(self, pieces: Iterator[bytes]) -> None:
+        """Add the styles of a part."""
+        parser = _parser()
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        _parse(pieces, parser)
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        match name.rpartition(":")[2]:
+            case "numFmt" if _PADDED.fullmatch(attributes.get("formatCode", "")):
+                self._formats.add(attributes.get("numFmtId", ""))
+            case "cellXfs":
+                self._number = 0
+            case "xf" if self._number >= 0:
+                if attributes.get("numFmtId") in self._formats:
+                    self.styles.add(str(self._number))
+                self._number += 1
+
+    def _end(self, name: str) -> None:
+        if name.rpartition(":")[2] == "cellXfs":
+            self._number = -1
+
+
 class _Measured(NamedTuple):
-    """How many cells of a sheet have a shared text, and whether one has a formula and no value."""
+    """How many cells of a sheet have a shared text, whether one has a formula and no value, and whether one shows zeros
+    before a number that has none."""
 
     shared: int
     uncomputed: bool
+    shows_zeros: bool
 
 
-def _measure(pieces: Iterator[bytes]) -> _Measured:
-    """Return what there is in a sheet; nothing of another part of a workbook.
+def _measure(pieces: Iterator[bytes], padding: Collection[str]) -> _Measured:
+    """Return what there is in a sheet; nothing of another part of a workbook. `padding` are styles that show zeros.
 
     Raises UnreadableFile for a used area that is too large, and for too many merged cells.
     """
     area, columns, formulas = _Area(), set[str](), _Formulas()
     cell: dict[str, str] = {}
-    row, column, digits, is_new, shared, merged = 0, 0, "", True, 0, 0
+    row, column, digits, is_new, shared, merged, shows_zeros = 0, 0, "", True, 0, 0, False
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal cell, row, column, digits, is_new, shared, merged
+        nonlocal cell, row, column, digits, is_new, shared, merged, shows_zeros
         if ":" in name:
             name = name.rpartition(":")[2]
         if name == "c":
@@ -255,6 +298,8 @@ def _measure(pieces: Iterator[bytes]) -> _Measured:
             column += 1
         elif name in ("v", "t"):
             shared += cell.get("t") == "s"
+            if padding and cell.get("s") in padding:
+                shows_zeros |= cell.get("t", "n") == "n"
             place = cell.get("r", "")
             letters = place[: -len(digits)] if place.endswith(digits) and digits else ""
             # Most cells are in a row and a column that have been counted.
@@ -280,7 +325,7 @@ def _measure(pieces: Iterator[bytes]) -> _Measured:
     parser.StartElementHandler = start
     _parse(pieces, parser)
     formulas.close()
-    return _Measured(shared, formulas.uncomputed)
+    return _Measured(shared, formulas.uncomputed, shows_zeros)
 
 
 class _Formulas:

@@ -23,7 +23,7 @@ async def find_owners(directory: Directory, rows: Sequence[AccountRow]) -> list[
     keys = {row.application_id: application_key(row.application_id) for row in rows if row.application_id}
     if not keys:
         return [None] * len(rows)
-    claimed = dict(zip(keys, await directory.accounts.claims.claimed_many(list(keys.values())), strict=True))
+    claimed = dict(zip(keys, await directory.accounts.claims.owners_many(list(keys.values())), strict=True))
     accounts = await directory.accounts.find_many([account_id for account_id in claimed.values() if account_id])
     by_own = {account.application_id: account for account in accounts if account}
     return [by_own.get(row.application_id) if row.application_id else None for row in rows]

@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any
 
 from link_orchestrator.passes.pairs import identities_in
-from link_orchestrator.run import PILOTS, account_of, by_run, chain_of, planned_version, policy_of, reviews_of
+from link_orchestrator.prediction.cycle import PredictedOutcome, after_review
+from link_orchestrator.prediction.impact import Impact
+from link_orchestrator.run import (
+    PILOTS,
+    account_of,
+    by_run,
+    chain_of,
+    mapping_of,
+    planned_version,
+    policy_of,
+    reviews_of,
+)
 from link_orchestrator.staged import identity_bucket, parts_of
 from shared.directory.directory import Directory
 from shared.directory.keys import ID, fold
@@ -73,6 +85,18 @@ async def objections(directory: Directory, job: Job, rows: Sequence[PlanRow]) ->
             against = await _contested(directory, job, row, account, claims.get(account.id, {}))
         if against:
             found[row.id] = against
+    return found
+
+
+async def foretell_changes(directory: Directory, job: Job, rows: Sequence[PlanRow]) -> dict[str, dict[str, Any]]:
+    """Return by the row's id what the first cycle changes of the accounts that reviews name, as said.py of others."""
+    mapping, found = mapping_of(job), dict[str, dict[str, Any]]()
+    impact, policy = Impact(mapping), policy_of(job)
+    named = {row.id: str((row.review or {})["account"]) for row in rows}
+    async for row, account, identity in _looked_up(directory, job, rows, named):
+        predicted = after_review(row.shown, mapping, policy, links=True)
+        if account and identity and predicted.outcome is PredictedOutcome.MATCHED:
+            found[row.id] = impact.changes(identity, facts_of(account), impact.held_by(account.document()))
     return found
 
 

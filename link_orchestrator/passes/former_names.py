@@ -7,7 +7,7 @@ the name was its own. An account that only shares a value, a mailbox of a team, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, fold
@@ -21,7 +21,8 @@ async def find_former(directory: Directory, new: Sequence[Account]) -> dict[str,
 
     Both are by the id of the new account. One that SCIM deleted counts as linked.
     """
-    led = await _lead(directory, list(dict.fromkeys(key for account in new for key in account.found_by())))
+    free = {fold(account.user_name) for account in new}
+    led = await _lead(directory, list(dict.fromkeys(key for account in new for key in account.found_by())), free)
     ids = list(dict.fromkeys(account_id for some in led.values() for account_id in some))
     known = [account for account in await directory.accounts.find_many(ids) if account]
     linked = {account.id: account for account in known if account.authority is Authority.IDP or account.retired}
@@ -37,13 +38,15 @@ async def find_former(directory: Directory, new: Sequence[Account]) -> dict[str,
     return found
 
 
-async def _lead(directory: Directory, keys: Sequence[Key]) -> Mapping[Key, Sequence[str]]:
-    """Return the ids of the accounts to which each key leads, none where they are more than MOST_SHARED."""
+async def _lead(directory: Directory, keys: Sequence[Key], free: Collection[str]) -> Mapping[Key, Sequence[str]]:
+    """Return the ids of the accounts to which each key leads, none where they are more than MOST_SHARED.
+
+    `free` are userNames that nobody has.
+    """
     claims = directory.accounts.claims
-    pointed = await in_waves(claims.pointed(key, MOST_SHARED + 1) for key in keys)
-    led = dict(zip(keys, pointed, strict=True))
+    led = dict(zip(keys, await claims.pointed_many(keys, MOST_SHARED + 1), strict=True))
     # An address that is the account's userName has no pointer.
-    emails = [key for key in keys if key.kind == "email"]
+    emails = [key for key in keys if key.kind == "email" and key.value not in free]
     for key, named in zip(emails, await claims.claimed_many([Key("userName", e.value) for e in emails]), strict=True):
         led[key] += [named] if named else []
     return {key: ids if len(ids) <= MOST_SHARED else [] for key, ids in led.items()}

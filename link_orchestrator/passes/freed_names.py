@@ -38,8 +38,10 @@ async def with_freed(
 
     The rows are of one bucket.
     """
+    if not job.options.get(KEYED):
+        return holders
     missing = {fold(row.user_name) for row, holder in zip(rows, holders, strict=True) if holder is None}
-    if not missing or not job.options.get(KEYED):
+    if not missing:
         return holders
     freed: dict[str, str] = {}
     async for items in directory.stage(job.id + FREED).read(_bucket_of(directory, rows[0].user_name)):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from link_orchestrator.files.accounts import AccountRow
 from link_orchestrator.messages import Slice
@@ -182,7 +182,8 @@ class Work:
 
     def outcome_of(self, row: AccountRow, change: tuple[Account, Account]) -> Outcome:
         """Return the outcome of a row that is to change an account, once it has."""
-        return replace(updated(*change), problem=self.partly.get(row.user_name))
+        problem = self.partly.get(row.user_name)
+        return replace(updated(*change), problem=problem) if problem else updated(*change)
 
 
 async def decide(directory: Directory, job: Job, rows: Sequence[AccountRow], alike: Alike) -> Work:
@@ -267,9 +268,8 @@ def _judge(job: Job, row: AccountRow, account: Account, after: Account) -> Outco
 
 def _new(directory: Directory, job: Job, row: AccountRow, now: str) -> Account:
     account_id = directory.keys.new_id(row.user_name)
-    account = Account.new(account_id, row.document, Status.LOCAL, now)
-    own = row.application_id
-    return replace(account, evidence=row.evidence, protected=row.protected, application_id=own, origin=job.id)
+    beside = {"protected": row.protected, "application_id": row.application_id}
+    return Account.new(account_id, row.document, Status.LOCAL, now, origin=job.id, evidence=row.evidence, **beside)
 
 
 def _brought_up_to_date(account: Account, row: AccountRow) -> Account:
@@ -285,9 +285,9 @@ def _brought_up_to_date(account: Account, row: AccountRow) -> Account:
     known, said = account.evidence, row.evidence
     verified = tuple(dict.fromkeys((*known.verified_emails, *said.verified_emails)))
     evidence = SignInEvidence(said.name_id or known.name_id, said.object_id or known.object_id, verified)
-    updated = account.with_document(merged) if merged != before else account
-    updated = replace(updated, application_id=row.application_id or account.application_id)
-    return replace(updated, evidence=evidence, protected=account.protected or row.protected)
+    own, protected = row.application_id or account.application_id, account.protected or row.protected
+    beside: dict[str, Any] = {"application_id": own, "evidence": evidence, "protected": protected}
+    return account.with_document(merged, **beside) if merged != before else replace(account, **beside)
 
 
 def _of_another(row: AccountRow, account: Account) -> Problem:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from link_orchestrator.messages import Slice
-from link_orchestrator.passes.counterparts import objections
+from link_orchestrator.passes.counterparts import foretell_changes, objections
 from link_orchestrator.prediction.cycle import after_review
 from link_orchestrator.run import (
     REVIEWS_DROPPED,
@@ -126,7 +126,11 @@ async def _review(directory: Directory, job: Job, rows: Sequence[tuple[PlanRow, 
     await directory.plan(job.id).leave_open({row.subject: mark for row, old in new if (mark := _mark(row, old))})
     named = {str((old.review or {})["account"]): row.id for row, old in new if is_named(old)}
     await reviews_of(directory, job.id).note_named(named)
-    reviews = [(row, _as_before(job, row, old.review or {})) for row, old in new]
+    chosen = [replace(row, review=old.review) for row, old in new if is_named(old)]
+    changes = await foretell_changes(directory, job, chosen)
+    reviews = [
+        (row, replace(_as_before(job, row, old.review or {}), changes=changes.get(row.id, {}))) for row, old in new
+    ]
     # This pass may run again, or late, when a person has decided otherwise.
     await reviews_of(directory, job.id).record(reviews, overrule=False)
 

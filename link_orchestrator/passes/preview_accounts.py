@@ -16,10 +16,10 @@ from link_orchestrator.passes.import_accounts import Alike, Work, decide, go_thr
 from link_orchestrator.passes.import_counts import CREATED, UNCHANGED, UPDATED, Outcome, refused, shown_name
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError, TooLarge
-from shared.directory.keys import APPLICATION_ID, Key, folded
+from shared.directory.keys import APPLICATION_ID, Key, fold, folded
 from shared.directory.records.claims import ATTRIBUTES
 from shared.directory.records.kept import values_changed
-from shared.directory.records.model import Account
+from shared.directory.records.model import NO_EVIDENCE, Account
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.tables.port import Insert, LimitExceeded, check
@@ -99,16 +99,18 @@ async def _refused(directory: Directory, work: Work) -> list[tuple[AccountRow, D
 
 
 def _claimed(before: Account | None, after: Account) -> list[Key]:
-    """Return the keys that only one account may hold and that a row gives an account, its name aside."""
-    had = before.claims() if before else {folded(after.name)}
-    keys = sorted(after.claims() - had)
+    """Return the keys that only one account may hold and that a row gives an account.
+
+    Not its applicationId, nor the name of a new one: who has these was looked up for the decision.
+    """
+    renamed = before is not None and fold(before.user_name) != fold(after.user_name)
     stamped = after.external_id and (before is None or before.external_id != after.external_id)
     # Whoever is linked to an identity holds it against an account that only has its id as externalId, too.
-    return [*keys, Key("identity", str(after.external_id))] if stamped else keys
+    return [*([after.name] if renamed else []), *([Key("identity", str(after.external_id))] if stamped else [])]
 
 
 def _too_large(directory: Directory, account: Account) -> TooLarge | None:
-    if len(account.text) + len(str(account.evidence)) < SURELY_FITS:
+    if len(account.text) + (0 if account.evidence == NO_EVIDENCE else len(str(account.evidence))) < SURELY_FITS:
         return None
     try:
         check(directory.keys.home(account.id), [Insert(account.key, account.columns())])

@@ -21,6 +21,8 @@ from link_orchestrator.warnings import (
     NAME_KEPT,
     NAMES,
     OUTSIDE,
+    PADDED,
+    PLAIN,
     SECOND,
     TRUST,
     UNASSIGNED,
@@ -33,6 +35,7 @@ from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import is_filler
 from shared.directory.matching.names import names_in
 from shared.directory.matching.policy import Policy, Rule, Trust
+from shared.directory.matching.transforms import MOST_DIGITS
 from shared.directory.work.findings import Finding
 from shared.directory.work.plan import keeps_name
 
@@ -120,10 +123,17 @@ class Said:
         return would_be_trusted(identity, decision, near, self.mapping, self._trusting)
 
     def number(self, number: str, whose: str, name: str) -> None:
-        """Keep an employee number that says that there is none, of an identity or an account of this name."""
+        """Keep what an employee number of an identity or an account of this name looks like: none, or so many digits.
+
+        warnings.py compares the digits of both sides.
+        """
         if is_filler(number):
-            finding = self.found.setdefault(FILLERS, Finding())
-            finding.add("0", {whose: name, "value": number}, fold(number))
+            code, value = FILLERS, fold(number)
+        elif number.isdecimal() and number.isascii() and len(number) <= MOST_DIGITS:
+            code, value = f"{PADDED if number[0] == '0' else PLAIN}{whose}.{len(number)}", ""
+        else:
+            return
+        self.found.setdefault(code, Finding()).add("0", {whose: name, "value": number}, value)
 
     def _add(self, code: str, identity: Identity, example: Mapping[str, Any], value: str = "") -> None:
         told = self.keys.fingerprint(f"{code} {fold(identity.object_id)} {value}")

@@ -273,12 +273,14 @@ class Foreseen(NamedTuple):
     """What an undo would come to, as things are, at the links that were looked at. `more` says that there are others.
 
     `attributes` counts of how many accounts it would give each attribute back, and `activates` is how many are inactive
-    that were active before provisioning switched them off.
+    that were active before provisioning switched them off. `switched_off` are the rows of those that are active and
+    were not before.
     """
 
     rows: Sequence[PlanRow]
     attributes: Counter[str]
     activates: int
+    switched_off: Sequence[PlanRow]
     looked: int
     more: bool
 
@@ -291,7 +293,8 @@ class Foreseen(NamedTuple):
 async def foresee(directory: Directory, run: Job, *, keeps_attributes: bool, most: int) -> Foreseen:
     """Return what an undo of a run that has ended would come to at the first links of its plan, and change nothing."""
     some = await _first(directory, run, most + 1) if run.approved else []
-    asked, rows, activates, attributes = Asked("", keeps_attributes), list[PlanRow](), 0, Counter[str]()
+    asked, activates, attributes = Asked("", keeps_attributes), 0, Counter[str]()
+    rows, switched_off = list[PlanRow](), list[PlanRow]()
     found = [(one, judge(*one, asked)) for one in await _read(directory, some[:most])]
     taken = await _taken_names(directory, [(account, verdict) for (_, account, *_), verdict in found])
     for (item, account, history, kept), known in found:
@@ -303,7 +306,8 @@ async def foresee(directory: Directory, run: Job, *, keeps_attributes: bool, mos
         activates += verdict.activates
         if account and verdict.after:
             attributes.update(_given_back(account, verdict.after))
-    return Foreseen(rows, attributes, activates, len(found), len(some) > most)
+            switched_off += rows[-1:] if account.active and not verdict.after.active else []
+    return Foreseen(rows, attributes, activates, switched_off, len(found), len(some) > most)
 
 
 def _given_back(account: Account, after: Account) -> Iterator[str]:

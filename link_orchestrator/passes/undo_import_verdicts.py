@@ -151,7 +151,7 @@ def piles(history: Sequence[Change]) -> Mapping[str, list[Change]]:
     """
     found: defaultdict[str, list[Change]] = defaultdict(list)
     for change in history:
-        for name in change.attributes:
+        for name in _touched(change):
             pile, height = found[name], len(found[name])
             if change.action == UNDO_IMPORT and pile:
                 by = pile[-1].by
@@ -160,9 +160,22 @@ def piles(history: Sequence[Change]) -> Mapping[str, list[Change]]:
             elif change.action == "undo":
                 while pile and pile[-1].action not in _HERE:
                     pile.pop()
-            if len(pile) == height:
+            if len(pile) == height and name in change.attributes:
                 pile.append(change)
     return found
+
+
+def _touched(change: Change) -> Collection[str]:
+    """Return the attributes that a change is about; the undo of a run is about the whole state of the link.
+
+    After SCIM's DELETE, which ends a link, an undo has but a part of that state to change.
+    """
+    ends_link = change.action == "undo" and not _LINK_STATE.isdisjoint(change.attributes)
+    return {*change.attributes, *_LINK_STATE, "externalId"} if ends_link else change.attributes
+
+
+_LINK_STATE: Final = frozenset(("status", "link", "retired"))
+"""Attributes of which an undo that takes a link back changes one at least, of an account as of a group."""
 
 
 def _found(history: Sequence[Change], kept: Sequence[Kept], asked: Asked) -> _Found:

@@ -200,7 +200,7 @@ async def _page_of_named(
     An account that has it as an e-mail address is looked for by its userName.
     """
     find = request.params["find"].strip()
-    names, cursor = directory.plan_names(run.id), read_cursor(request, RUN.rows.name)
+    names, cursor = directory.plan_names(run.id), _begin(request, RUN)
     addressed, _ = await directory.accounts.page_by(Key("email", find), "", ADDRESSED) if "@" in find else ((), None)
     rows, more = await names.find(find, cursor, read_count(request), [account.user_name for account in addressed])
     if not rows and not cursor and _decided(run) and not await names.exist():
@@ -209,7 +209,8 @@ async def _page_of_named(
             if run.reduced
             else "find: an earlier version of the app made this plan: make another one to find people in it"
         )
-    selected = [row for row in rows if choice in ("", row.decision) and (wanted is None or wanted.selects(row))]
+    selects = wanted.selects_among(choice) if wanted else lambda row: True
+    selected = [row for row in rows if choice in ("", row.decision) and selects(row)]
     return page_answer(request, RUN.rows.name, [named_row(row, RUN) for row in selected], more)
 
 
@@ -222,10 +223,10 @@ async def _page_of_selected(directory: Directory, request: Request, choice: str,
     """Return a page of the rows that meet conditions. It may have few or none, and yet a cursor: more follow."""
     rows, cursor = await select_rows(
         directory.plan(request.id),
-        wanted.among(choice),
+        choice,
         _begin(request, RUN),
         read_count(request),
-        wanted.selects,
+        wanted.selects_among(choice),
     )
     return page_answer(request, RUN.rows.name, [named_row(row, RUN) for row in rows], cursor)
 

@@ -218,7 +218,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"type": "number", "minimum": 0, "maximum": 1},
     ),
     "changes": (
-        "Only rows, links if no decision is given, of which the first cycle changes this attribute; any for all.",
+        "Only rows of which the first cycle changes this attribute; any for all. Links, if no decision is given.",
         {"type": "string"},
     ),
     "predicted": (

@@ -173,7 +173,7 @@ async def _rows(
     """Return up to `count` of the rows that are asked for, from behind a cursor, and the next cursor."""
     if wanted is None:
         return await plan.page(choice, cursor, count)
-    return await select_rows(plan, wanted.among(choice), cursor, count, wanted.selects)
+    return await select_rows(plan, choice, cursor, count, wanted.selects_among(choice))
 
 
 def _change(name: str, change: Mapping[str, Any]) -> str:
@@ -199,7 +199,7 @@ async def _workbook(
                         "or for csv"
                     )
                 await turns.step()
-        file = await book.close()
+        file = book.close()
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.xlsx"'}
     return Response(200, file=file, mimetype=XLSX, headers=headers)
 
@@ -291,7 +291,9 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         review.get("at"),
         document.get("outcome"),
         document.get("undone"),
-        "; ".join(_change(name, change) for name, change in document.get("changes", {}).items()),
+        "; ".join(
+            _change(name, change) for name, change in (account.get("changes") or document.get("changes", {})).items()
+        ),
         document.get("remedy"),
     )
     texts = ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in cells]

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from link_orchestrator.approving import count_reviews
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started
-from link_orchestrator.passes.counterparts import find_row, objections
+from link_orchestrator.passes.counterparts import find_row, foretell_changes, objections
 from link_orchestrator.prediction.cycle import after_review
 from link_orchestrator.problem_report import BY_REASON
 from link_orchestrator.problems import count_reasons
@@ -105,14 +105,26 @@ class Wish:
     alone: bool = False
 
 
-_JUDGED = ("account", "candidates", "predicted", "evidence", "warnings")
-"""What a review is judged by of what a row shows."""
+_JUDGED: Final[Mapping[str, Sequence[str]]] = {
+    "account": ("id",),
+    "candidates": ("id", "objection"),
+    "predicted": ("outcome", "why"),
+    "evidence": ("rule", "attribute"),
+}
+"""What a review is judged by of the objects that a row shows."""
 
 
 def lean(row: PlanRow) -> PlanRow:
     """Return a row with nothing but what a review is judged by: a file decides about thousands at once."""
-    shown = {name: row.shown[name] for name in _JUDGED if name in row.shown}
-    return replace(row, shown=shown, suggestions=())
+    shown = {name: _part(row.shown[name], wanted) for name, wanted in _JUDGED.items() if name in row.shown}
+    return replace(row, shown=shown | {"warnings": row.shown.get("warnings", ())}, suggestions=())
+
+
+def _part(shown: Any, wanted: Sequence[str]) -> Any:
+    """Return the wanted attributes of an object, or of each object of a list."""
+    if isinstance(shown, Mapping):
+        return {name: shown[name] for name in wanted if name in shown}
+    return [_part(one, wanted) for one in shown]
 
 
 async def review(directory: Directory, request: Request, client: Orchestrations) -> Response:
@@ -290,6 +302,11 @@ async def _choose(
                 links[name] = _Choice(wish.row, account_id, _named(account))
     named = [replace(one.row, review=one.review.to_json()) for one in links.values() if one.review.version is not None]
     against = await objections(directory, job, named)
+    changes = await foretell_changes(directory, job, [row for row in named if row.id not in against])
+    links = {
+        name: replace(one, review=replace(one.review, changes=changes.get(one.row.id, {})))
+        for name, one in links.items()
+    }
     return links, refused | {by_row[row_id]: reason for row_id, reason in against.items()}
 
 
@@ -354,7 +371,7 @@ async def _of_identity(directory: Directory, job: Job, wish: Wish) -> Wish | str
     row = await find_row(directory, job, object_id)
     if row is None:
         return "identity: this plan has no row about it: check its object id, or start a run with full: true"
-    return replace(wish, row=row, account=wish.row.subject, identity=None)
+    return replace(wish, row=lean(row), account=wish.row.subject, identity=None)
 
 
 def _once(asked: Wish, wish: Wish | str, decided: Mapping[str, str]) -> Wish | str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
@@ -17,7 +17,7 @@ from shared.directory.matching.domains import domain_of, to_ascii
 from shared.directory.matching.policy import Rule
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
-from shared.directory.work.reviews import LEAVE
+from shared.directory.work.reviews import EXCLUDE, LEAVE, LINK, account_chosen
 from shared.scim.endpoint import Request
 from shared.scim.errors import InvalidValue
 
@@ -58,28 +58,28 @@ class Filter(Body):
 
     def selects(self, row: PlanRow) -> bool:
         """Tell whether a row meets the conditions."""
-        identity, warnings = row.shown.get("identity", {}), row.shown.get("warnings", ())
+        identity, account = row.shown.get("identity", {}), account_chosen(row)
         evidence = row.shown.get("evidence", ())
         return (
             (self.rule is None or self.rule in {item["rule"] for item in evidence})
             and (self.evidence is None or self._rests_on(evidence))
             and (self.domain is None or _is_in(identity, self.domain))
             and (self.department is None or fold(identity.get("department") or "") == fold(self.department))
-            and (self.warning is None or self.warning in warnings)
-            and (self.changes is None or self._changes(row.shown.get("changes", ())))
+            and (self.warning is None or self.warning in account.get("warnings", ()))
+            and (self.changes is None or self._changes(account.get("changes", ())))
             and (self.predicted is None or self._is_predicted(row.shown.get("predicted", {})))
             and (self.reviewed is None or self.reviewed is _is_reviewed(row))
             and (self.score is None or any(one["score"] >= self.score for one in row.suggestions))
             and (self.parted is None or self.parted is is_parted_row(row))
         )
 
-    def among(self, decision: str) -> str:
-        """Return the decision of the rows that are looked through, "" for all rows, where a request names this one.
+    def selects_among(self, decision: str) -> Callable[[PlanRow], bool]:
+        """Return what tells whether a row is listed where a request names a decision, "" for none.
 
         Who asks for a warning or for changes, and for no decision, means links. Whoever is disabled in Entra is none.
         """
-        of_links = self.warning not in (None, DISABLED) or self.changes
-        return decision or (DecisionKind.LINK.value if of_links else "")
+        of_links = not decision and (self.warning not in (None, DISABLED) or self.changes)
+        return (lambda row: _is_link(row) and self.selects(row)) if of_links else self.selects
 
     def _is_predicted(self, predicted: Mapping[str, Any]) -> bool:
         return bool(
@@ -113,6 +113,13 @@ def read_filter(request: Request) -> Filter | None:
     """
     asked = {name: value for name in CONDITIONS if (value := request.params.get(name))}
     return Filter.model_validate(asked) if asked else None
+
+
+def _is_link(row: PlanRow) -> bool:
+    """Tell whether a row links an account, or is of one that was linked before: the rows that a run's impact counts."""
+    if (action := (row.review or {}).get("action")) in (LINK, EXCLUDE):
+        return bool(action == LINK)
+    return row.decision in (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
 
 
 def _is_reviewed(row: PlanRow) -> bool:

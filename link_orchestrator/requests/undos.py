@@ -29,7 +29,7 @@ from shared.scim.errors import InvalidValue
 MOST_FORESEEN: Final = 500
 """Links that a preview of an undo looks at: for each the history of an account is read."""
 MOST_NAMED: Final = 20
-"""Accounts that a preview names, of those which do not wholly become what they were."""
+"""Accounts that a preview names, of those which do not wholly become what they were, and of those it switches off."""
 
 
 class UndoRequest(Body):
@@ -75,8 +75,10 @@ async def preview_undo(directory: Directory, request: Request) -> Response:
         "outcomes": dict(found.outcomes),
         "attributes": dict(found.attributes.most_common()),
         "wouldSwitchOn": found.activates,
+        "wouldSwitchOff": len(found.switched_off),
         "groups": run.counts.get("groupsLinked", 0),
         "rows": [shown_row(row, UNDO) for row in partly[:MOST_NAMED]],
+        "switchedOff": [shown_row(row, UNDO) for row in found.switched_off[:MOST_NAMED]],
     }
     return Response(200, dump(document))
 

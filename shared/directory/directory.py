@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.directory.keys import BUCKETS, DIRECTORY_NAME, GROUPS, Keys
 from shared.directory.policies import Policies
@@ -20,26 +20,29 @@ from shared.directory.records.linked_members import LinkedMembers
 from shared.directory.records.listing import AccountListing, Listing
 from shared.directory.records.members import Members
 from shared.directory.records.model import Group
-from shared.directory.schedule import Schedules
 from shared.directory.settings import POLICY, SCHEMAS, Setting, mapping_setting, schemas_setting
 from shared.directory.text import timestamp
 from shared.directory.work.activity import Activity
 from shared.directory.work.adoptions import Adoptions
-from shared.directory.work.differences import Differences
-from shared.directory.work.findings import Findings
 from shared.directory.work.gate import Gate
 from shared.directory.work.jobs import Jobs
-from shared.directory.work.names import PlanNames
 from shared.directory.work.plan import LeftOpen, Plan
-from shared.directory.work.readings import Readings
 from shared.directory.work.refusals import Refusals
-from shared.directory.work.reviews import Reviews
 from shared.directory.work.seen import Seen, SeenWriter
 from shared.directory.work.stages import Stages
 from shared.directory.work.staging import Stage
 from shared.directory.work.visits import Visits
 from shared.tables import port
 from shared.tables.port import Insert, Row, Tables
+
+# Runs alone ask for these, and an app that answers SCIM starts without them.
+if TYPE_CHECKING:
+    from shared.directory.schedule import Schedules
+    from shared.directory.work.differences import Differences
+    from shared.directory.work.findings import Findings
+    from shared.directory.work.names import PlanNames
+    from shared.directory.work.readings import Readings
+    from shared.directory.work.reviews import Reviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +59,42 @@ class Directory:
     members: Members
     linked_members: LinkedMembers
     policies: Policies
-    schedule: Schedules
     schemas: Setting[str]
     mappings: Setting[dict[str, Any] | None]
     jobs: Jobs
     stages: Stages
     left_open: LeftOpen
     gate: Gate
-    readings: Readings
-    findings: Findings
     refusals: Refusals
     adoptions: Adoptions
     activity: Activity
     visits: Visits
 
+    @property
+    def schedule(self) -> Schedules:
+        """When runs begin by themselves."""
+        from shared.directory.schedule import Schedules
+
+        return Schedules(self.tables, self.keys, self.policies, self.accounts.now)
+
+    @property
+    def readings(self) -> Readings:
+        """How far runs have read identities from their source."""
+        from shared.directory.work.readings import Readings
+
+        return Readings(self.tables, self.keys)
+
+    @property
+    def findings(self) -> Findings:
+        """What runs found worth a warning."""
+        from shared.directory.work.findings import Findings
+
+        return Findings(self.tables, self.keys)
+
     def plan_names(self, job_id: str) -> PlanNames:
         """Return the names in a run's plan."""
+        from shared.directory.work.names import PlanNames
+
         return PlanNames(self.tables, self.keys, job_id)
 
     def plan(self, job_id: str) -> Plan:
@@ -80,10 +103,14 @@ class Directory:
 
     def reviews(self, job_id: str, still_planned: Callable[[], Awaitable[None]]) -> Reviews:
         """Return the reviews of a run."""
+        from shared.directory.work.reviews import Reviews
+
         return Reviews(self.tables, self.keys, job_id, still_planned)
 
     def differences(self, job_id: str, object_id: str) -> Differences:
         """Return how the members of a group differ from those of its counterpart in Entra, which has this object id."""
+        from shared.directory.work.differences import Differences
+
         return Differences(self.tables, self.keys, job_id, object_id)
 
     def stage(self, name: str) -> Stage:
@@ -133,15 +160,12 @@ class Directories:
                 members=Members(self._tables, keys, self._now),
                 linked_members=LinkedMembers(self._tables, keys, self._now),
                 policies=policies,
-                schedule=Schedules(self._tables, keys, policies, self._now),
                 schemas=schemas_setting(self._tables, keys),
                 mappings=mapping_setting(self._tables, keys),
                 jobs=jobs,
                 stages=Stages(self._tables, keys),
                 left_open=LeftOpen(self._tables, keys, jobs),
                 gate=Gate(self._tables, keys, self._now),
-                readings=Readings(self._tables, keys),
-                findings=Findings(self._tables, keys),
                 refusals=Refusals(self._tables, keys, self._now),
                 adoptions=Adoptions(self._tables, keys),
                 activity=Activity(self._tables, keys, self._now),

@@ -206,7 +206,7 @@ async def _remove_stale(resources: Resources[R], rows: Sequence[Row]) -> int:
 def _carries(keys: Keys, row: Row) -> Callable[[Resource], bool]:
     def carries(resource: Resource) -> bool:
         places = [keys.claim(key) for key in resource.held()]
-        places += [keys.pointer(key, resource.id) for key in resource.pointers()]
+        places += [keys.pointer(key, resource.id) for key in resource.led_by()]
         return (row.partition, row.key) in places
 
     return carries

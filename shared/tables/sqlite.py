@@ -101,7 +101,7 @@ _SCHEMA = (
 )
 _COLUMNS = "iif(large IS NULL, columns, ifnull((SELECT columns FROM TABLE_NAME_large WHERE id = large), ''))"
 # Of two paths SQLite makes an array, in which true stays true; of one, the bare value.
-_ONE = "json_extract(COLUMNS, ?, ?), crc32(CAST(COLUMNS AS BLOB))"
+_ONE = "json_extract(COLUMNS, ?, ?), crc32(CAST(COLUMNS AS BLOB)), length(CAST(COLUMNS AS BLOB))"
 _STATEMENTS = {
     "all": "SELECT partition, key, etag FROM TABLE_NAME",
     "get": "SELECT etag, COLUMNS FROM TABLE_NAME WHERE partition = ? AND key = ?",
@@ -122,8 +122,9 @@ _STATEMENTS = {
     "WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
     "delete": "DELETE FROM TABLE_NAME WHERE partition = ? AND key = ? AND ? IN (etag, '*')",
     "next": "SELECT ifnull(max(id), 0) + 1 FROM TABLE_NAME_large",
-    "large": "SELECT count(large), (SELECT count(*) FROM TABLE_NAME_large WHERE id IN (SELECT large FROM TABLE_NAME)) "
-    "FROM TABLE_NAME",
+    "large": "SELECT count(large), (SELECT count(*) FROM TABLE_NAME_large WHERE id IN (SELECT large FROM TABLE_NAME)), "
+    "(SELECT count(*) FROM TABLE_NAME_large) FROM TABLE_NAME",
+    "unnamed": "DELETE FROM TABLE_NAME_large WHERE id NOT IN (SELECT large FROM TABLE_NAME WHERE large IS NOT NULL)",
     "keep": "INSERT INTO TABLE_NAME_large (id, columns) VALUES (?, ?)",
     "around": sqlite_proof.AROUND,
     "around_each": sqlite_proof.AROUND_EACH,
@@ -149,19 +150,24 @@ class SqliteTables:
         """Open the table `name` in the file, making either where it is missing.
 
         Other tables of the same file in this process share its connections and its thread. A patient process has one
-        event loop, and lets urgent processes write first (sqlite_precedence.py).
+        event loop, and lets urgent processes write first (sqlite_precedence.py). Raises Unavailable where a table
+        cannot be made completely.
         """
         if not _TABLE_NAME.fullmatch(name):
             raise LimitExceeded("a table's name has 3 to 63 letters and digits and begins with a letter")
-        file = _File.share(Path(path).resolve(), patient=patient)
-        file.write_schema(name)
-        return cls(file, name)
+        file = Path(path).resolve()
+        try:
+            return cls(_File.share(file, name, patient=patient), name)
+        except sqlite3.OperationalError as error:
+            raise Unavailable(
+                f"{file} cannot be opened: {error}. See that its disk has room, and that this user may write there"
+            ) from error
 
     @staticmethod
     def check(path: Path) -> None:
         """Raise Damaged if SQLite finds the file damaged, or rows are not where they were written.
 
-        It reads all of the file: a second or two for a gigabyte.
+        It reads all of the file: a second or two for a gigabyte. Large columns that no row has are removed.
         """
         if path.exists():
             with closing(sqlite3.connect(path)) as connection:
@@ -256,7 +262,7 @@ class SqliteTables:
         partition, low, *high = bounds
         statement = self._statements[verb + form]
         values: Values = (*path, *bounds, most)
-        if form:
+        if form == "_keys":
             found = self._file.read(statement, values)
             ended = len(found) < most
         else:
@@ -441,11 +447,17 @@ class _File:
         self._thread.start()
 
     @classmethod
-    def share(cls, path: Path, *, patient: bool) -> _File:
+    def share(cls, path: Path, name: str, *, patient: bool) -> _File:
+        """Return the file at a path, with a table of this name in it."""
         with cls._opening:
-            file = cls._opened.get(path)
-            if file is None:
-                file = cls._opened[path] = cls(path, patient=patient)
+            file = cls._opened.get(path) or cls(path, patient=patient)
+            try:
+                _write_schema(path, name)
+            except sqlite3.Error:
+                if path not in cls._opened:
+                    file._close()
+                raise
+            cls._opened[path] = file
             file._users += 1
             return file
 
@@ -458,18 +470,12 @@ class _File:
         while self._waiting or self._busy.locked():
             self._start()
             await asyncio.sleep(0.001)
-        self._reader.close()
-        self._groups.put(None)
+        self._close()
         await asyncio.to_thread(self._thread.join)
 
-    def write_schema(self, name: str) -> None:
-        """Make a table where it is missing, and what one of an earlier version lacks."""
-        with closing(_connect(self._path)) as connection:
-            for statement in _SCHEMA:
-                connection.execute(_for_table(statement, name))
-            if not _has_large(connection, name):
-                with suppress(sqlite3.OperationalError):  # another process was faster
-                    connection.execute(f"ALTER TABLE {name} ADD COLUMN large INTEGER")
+    def _close(self) -> None:
+        self._reader.close()
+        self._groups.put(None)  # the thread closes the rest
 
     def read(self, statement: str, values: Values) -> list[tuple[Any, ...]]:
         """Return all rows of a SELECT, which sees every acknowledged commit."""
@@ -479,7 +485,7 @@ class _File:
             raise _failure(error) from error
 
     def read_page(self, statement: str, values: Values, most: int) -> tuple[list[tuple[Any, ...]], bool]:
-        """Return the first rows of a SELECT whose last column is text, and whether they are all.
+        """Return the first rows of a SELECT, and whether they are all. Last in each is its text, or how long that is.
 
         There are fewer than `most` where more than PAGE_BYTES were read before, but never only one of several.
         """
@@ -488,7 +494,7 @@ class _File:
             cursor = self._reader.execute(statement, values)
             while rows := cursor.fetchmany(FETCHED_AT_ONCE):
                 found += rows
-                read += sum([len(row[-1]) for row in rows])
+                read += sum([size if isinstance(size := row[-1], int) else len(size) for row in rows])
                 if read > PAGE_BYTES and len(found) < most:
                     ended = len(rows) < FETCHED_AT_ONCE
                     cursor.close()
@@ -646,6 +652,28 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _write_schema(path: Path, name: str) -> None:
+    """Make a table where it is missing, and what one of an earlier version lacks: all of it, or nothing."""
+    with closing(_connect(path)) as connection:
+        if _is_complete(connection, name):  # mostly, and then nobody waits who writes to the file
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        table, *others = _SCHEMA
+        connection.execute(_for_table(table, name))
+        if not _has_large(connection, name):
+            connection.execute(f"ALTER TABLE {name} ADD COLUMN large INTEGER")
+        for statement in others:
+            connection.execute(_for_table(statement, name))
+        connection.execute("COMMIT")
+
+
+def _is_complete(connection: sqlite3.Connection, name: str) -> bool:
+    """Tell whether a table has all that belongs to it."""
+    parts = "name IN (:name, :name || '_large') OR tbl_name = :name AND type = 'trigger'"
+    ((count,),) = connection.execute(f"SELECT count(*) FROM sqlite_master WHERE {parts}", {"name": name})  # noqa: S608
+    return bool(count == len(_SCHEMA) and _has_large(connection, name))
+
+
 def _rows(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
     """Yield the rows of each table as they follow each other in the file: partition, key and etag."""
     for name in _names(connection):
@@ -660,12 +688,18 @@ def _names(connection: sqlite3.Connection) -> list[str]:
 def _misses_large(connection: sqlite3.Connection, name: str) -> bool:
     """Tell whether a row names large columns that are not there, or are another's; then a change would take those away.
 
-    Columns that no row names, as an earlier version may leave them, do no harm.
+    Columns that no row names do no harm, and are removed: versions before 2026-12-01 leave them where they write over a
+    large row.
     """
-    if not _has_large(connection, name):
+    kept_apart = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ? || '_large'", (name,)).fetchone()
+    if kept_apart is None or not _has_large(connection, name):  # as where the disk was full when it was to be made
         return False
-    ((named, kept),) = connection.execute(_for_table(_STATEMENTS["large"], name))
-    return bool(named != kept)
+    ((named, found, kept),) = connection.execute(_for_table(_STATEMENTS["large"], name))
+    if named == found < kept:
+        with suppress(sqlite3.OperationalError):  # on a full disk they stay until the next start
+            connection.execute(_for_table(_STATEMENTS["unnamed"], name))
+            connection.commit()
+    return bool(named != found)
 
 
 def _has_large(connection: sqlite3.Connection, name: str) -> bool:

@@ -13,9 +13,11 @@ from urllib.parse import quote
 import pytest
 
 import function_app
+from infra.local import serve
 from infra.local.host import LocalHost
 from infra.local.serve import FILE
 from shared.host.settings import Settings
+from shared.tables.port import Unavailable
 from shared.tables.sqlite import SqliteTables
 from tests.waiting import process
 
@@ -77,6 +79,19 @@ async def test_a_damaged_file_is_not_served(tmp_path: Path) -> None:
     assert server.returncode == 1
     assert errors.decode().startswith(f"cannot serve: {tmp_path / FILE} is damaged: ")
     assert "backup" in errors.decode()
+
+
+def test_a_file_that_cannot_be_opened_is_not_served_and_the_refusal_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise Unavailable(f"{tmp_path / FILE} cannot be opened: database or disk is full")
+
+    monkeypatch.setattr(SqliteTables, "open", refuse)
+    monkeypatch.setattr(serve, "start_log", lambda level: None)
+    monkeypatch.setattr(sys, "argv", ["serve", "--port", "0", "--data", str(tmp_path), "--token", "t"])
+    with pytest.raises(SystemExit, match=r"cannot serve: .+ cannot be opened: .+ full"):
+        serve.main()
 
 
 def _zero_a_page(path: Path) -> None:

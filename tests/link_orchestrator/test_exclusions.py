@@ -56,6 +56,21 @@ async def test_exclusions_that_match_nobody_are_named_and_those_that_match_are_n
     assert other["digest"] != warning["digest"], "another entry is another warning"
 
 
+async def test_a_run_that_decides_on_changes_alone_says_of_no_exclusion_that_it_matches_nobody(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others whom the policy names did not change."""
+    monkeypatch.setattr("link_orchestrator.passes.compare.MOST_SHARE", 10.0)
+    excluded = {"excluded": [NAMES[0], NAMES[2]]}
+    run, _ = await planned(app, excluded)
+    await app.apply(run)
+    later = await app.plan(
+        graph(0, NAMES[0], department="Law"), *PEOPLE[1:], graph(7, "new@contoso.com"), policy=POLICY | excluded
+    )
+    assert (later["options"]["since"], later["counts"]["excluded"]) == ([run["id"]], 1)
+    assert "exclusionsUnmatched" not in [one["code"] for one in later.get("warnings", ())]
+
+
 async def test_two_entries_that_name_one_person_both_match(app: App) -> None:
     run, _ = await planned(app, {"excluded": [NAMES[0], PEOPLE[0]["id"]]})
     assert "exclusionsUnmatched" not in [one["code"] for one in run.get("warnings", ())]

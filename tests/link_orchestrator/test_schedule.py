@@ -222,6 +222,13 @@ class TestOverGraph:
         assert (second["phase"], second["counts"]["reviewsKept"]) == ("done", 1)
         assert (await app.account("jane@contoso.com"))["link"]["by"] == f"run:{second['id']}"
 
+    async def test_one_that_would_link_nobody_approves_itself_so_that_later_runs_go_on_from_it(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "somebody@fabrikam.com"}))
+        await switch_on(app, **WITHIN)
+        run = await ended(app, (await tick(app))["lastRun"])
+        assert (run["phase"], run["approvedBy"]) == ("done", "autoApprove:local")
+        assert not run["counts"].get("linked")
+
     async def test_a_run_that_a_person_started_makes_no_room(self, app: App) -> None:
         await app.bring(ACCOUNTS)
         await switch_on(app)

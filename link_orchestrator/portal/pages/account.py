@@ -57,6 +57,9 @@ LABELS: Final[Mapping[str, str]] = {
 }
 """What attributes are called in words; others by their names alone."""
 
+NOT_KEPT: Final = "a value that is not kept"
+"""What an attribute became where nobody knows it any more."""
+
 PARTS: Final[Mapping[str, str]] = {
     "name": "Name",
     "emails": "E-mail addresses",
@@ -293,6 +296,8 @@ def _told(change: Document) -> Iterator[tuple[str, str, str]]:
     """Yield what a change made of which values, as far as that is known: the name, and two texts, "" for none."""
     for name, values in change.get("values", {}).items():
         was, became = (dict(flat(values[side], name)) if side in values else {} for side in ("from", "to"))
+        if "unknown" in values:
+            became = dict.fromkeys(was or [name], NOT_KEPT)
         short = f"enterprise.{name[len(ENTERPRISE) + 1 :]}"
         for one in dict.fromkeys((*was, *became)):
             if was.get(one) != became.get(one):

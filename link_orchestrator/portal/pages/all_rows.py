@@ -13,6 +13,7 @@ from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_plan import EXCLUDABLE, NotTaken, Row, conditions, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
+from shared.turns import without_full_collections
 
 AT_ONCE: Final = 1_000
 """Rows that the API takes in one request."""
@@ -72,13 +73,14 @@ async def _read(asked: Asked, **told: Any) -> AllRows:
     found, cursor = list[Row](), asked.query.get("cursor", "")
     # Whatever somebody decided stays as it is: they looked at the row.
     chosen = wanted | {"reviewed": "true" if action == LEAVE else "false"}
-    for _ in range(MOST_PAGES if run.waits else 0):
-        count = str(min(AT_ONCE, MOST - len(found)))
-        page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=count, **chosen)
-        found += [Row(one) for one in page["decisions"]]
-        cursor = page.get("cursor", "")
-        if not cursor or len(found) == MOST:
-            break
+    with without_full_collections():  # of 5,000 rows with candidates these took a quarter of the page's time
+        for _ in range(MOST_PAGES if run.waits else 0):
+            count = str(min(AT_ONCE, MOST - len(found)))
+            page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=count, **chosen)
+            found += [Row(one) for one in page["decisions"]]
+            cursor = page.get("cursor", "")
+            if not cursor or len(found) == MOST:
+                break
     return AllRows(run, wanted, action, found, cursor, not asked.query.get("cursor"), **told)
 
 

@@ -38,21 +38,17 @@ class Counterpart:
     def question(self) -> str:
         """What the page asks: whether the two are the same person, as it shows them."""
         ids = (self.run.id, self.row.id, self.account["id"], self.identity["id"], *(one["id"] for one in self.holders))
-        return repr((ids, [*self._sides]))
+        return repr((ids, [*self.sides]))
 
     @property
-    def _sides(self) -> Sequence[Side]:
-        return [one for one in compare(self.account, self.identity) if one.here is not None and one.there is not None]
-
-    @property
-    def sides(self) -> Sequence[tuple[str, str | None, str | None]]:
+    def sides(self) -> Sequence[Side]:
         """What both have, the account's value first."""
-        return [(one.term, one.here, one.there) for one in self._sides]
+        return [one for one in compare(self.account, self.identity) if one.here is not None and one.there is not None]
 
     @property
     def alike(self) -> bool:
         """Whether the two share a value, or a word of a name or an address."""
-        told = [one for one in self._sides if one.term != "Active"]
+        told = [one for one in self.sides if one.term != "Active"]
         here, there = (_told(texts) for texts in ((one.here for one in told), (one.there for one in told)))
         return not here.isdisjoint(there)
 

@@ -89,8 +89,7 @@ class Decisions:
         """How many rows there are, where the plan says so: of a decision without further conditions."""
         if [*self.asked] == ["predicted"]:
             return self._predicted
-        if [*self.asked] == ["changes"] and not self.run.reviewed and not self.run.counts.get("alreadyLinked"):
-            # The plan counts links made before, and reviews, which the list of its own links does not have.
+        if [*self.asked] == ["changes"]:
             impact: Mapping[str, int] = self.run.document.get("impact", {})
             return impact.get("accounts" if self.asked["changes"] == "any" else self.asked["changes"])
         if self.asked.keys() - {"decision"}:

@@ -23,6 +23,20 @@ class Undo:
     at_first: bool = True
 
     @property
+    def headline(self) -> str:
+        """What became of the import by it: all of it is taken back, or how many accounts or groups are not, wholly."""
+        if "ended" not in self.job:
+            return "What the import made and changed is being taken back."
+        left = sum(self.job["counts"].get(name, 0) for name in ("refused", "undonePartly", "undoneInactive"))
+        if left:
+            one, many = ("group", "groups") if self.of_groups else ("account", "accounts")
+            which = f"1 {one} is not what it was" if left == 1 else f"{left:,} {many} are not what they were"
+            return f"The import is taken back partly: {which} before it. Each row says why."
+        if self.job["phase"] != "done":
+            return "The undo ended before it had looked at all that the import made and changed."
+        return "What the import made and changed is taken back."
+
+    @property
     def of_groups(self) -> bool:
         """Whether groups were imported."""
         return bool(self.job["kind"] == "groupimportundo")

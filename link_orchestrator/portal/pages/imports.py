@@ -20,6 +20,8 @@ async def show_import(asked: Asked) -> Outcome:
     runs = (await asked.api.get("linking/runs", count="1"))["runs"]
     undos = (await asked.api.get("linking/undos", count="1"))["undos"]
     links = runs[0]["counts"].get("linked", 0) if runs else 0
+    waits = runs and runs[0]["phase"] == "planned" and runs[0]["started"] > read.job["started"]
+    read = replace(read, waiting=runs[0] if waits else None)
     if not links or any(undo["options"].get("run") == runs[0]["id"] for undo in undos):
         return Shown("import.html", replace(read, undo=undo))
     return Shown("import.html", replace(read, undo=undo, run=runs[0]["id"], links=links))

@@ -9,7 +9,7 @@ from typing import Final
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.account import Account, Document, find_known, read, send
 from link_orchestrator.portal.pages.counterpart import find_holders
-from link_orchestrator.portal.pages.row import compare
+from link_orchestrator.portal.pages.row import Side, compare
 from shared.scim.errors import InvalidValue
 
 
@@ -24,12 +24,12 @@ class Pair:
     """Other accounts that have the identity."""
 
     @property
-    def sides(self) -> Sequence[tuple[str, str, str]]:
+    def sides(self) -> Sequence[Side]:
         """What both have, the account's value first."""
         if not self.known:
             return ()
         sides = compare(self.account.account, self.known["identity"])
-        return [(one.term, one.here, one.there) for one in sides if one.here is not None and one.there is not None]
+        return [one for one in sides if one.here is not None and one.there is not None]
 
 
 async def show(asked: Asked) -> Outcome:

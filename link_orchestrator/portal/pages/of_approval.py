@@ -14,6 +14,10 @@ from link_orchestrator.portal.pages.of_run import Document, Run, Warned
 from link_orchestrator.words import keeps_name, rule_in_words
 from shared.scim.errors import InvalidValue
 
+POLICY_CHANGED: Final = "policyChanged"
+"""Code of the warning that the directory's policy is another than the plan's."""
+MOST_LOOKED_AT: Final = 5_000
+"""Links of a plan that are held against the policy with the page, in a tenth of a second; of more by a press."""
 MOST_COUNTED: Final = 50
 """Rows of a pilot of which it is counted what becomes of them: those that a page of decisions can tick."""
 
@@ -30,7 +34,7 @@ class Approval:
     renamed: int | None = None
     """How many of these rows' people get another sign-in name with the first cycle; None where that was not counted."""
     left_out: Document | None = None
-    """Links of the plan that the policy would refuse by now, as the API counts them; None for a plan that waits not."""
+    """Links of the plan that the policy would refuse by now, as the API counts them; None where that was not asked."""
 
     @property
     def open(self) -> Sequence[Warned]:
@@ -40,6 +44,11 @@ class Approval:
     def known(self) -> Sequence[Warned]:
         """Warnings that need no box any more."""
         return [one for one in self.run.warnings if one not in self.open]
+
+    @property
+    def may_leave_out(self) -> bool:
+        """Whether the policy may leave out more than when the plan was made, and that was not counted."""
+        return self.left_out is None and any(one.document["code"] == POLICY_CHANGED for one in self.run.warnings)
 
     @property
     def policy_leaves_out_more(self) -> bool:
@@ -66,7 +75,8 @@ async def read(asked: Asked) -> Approval:
     rows = asked.form.all("rows")
     renamed = await _renamed(asked, rows) if 0 < len(rows) <= MOST_COUNTED else None
     run = await Run.read(asked)
-    left_out = await asked.api.get("linking/runs/{id}/left-out", id=run.id) if run.waits else None
+    counts = run.waits and (run.links <= MOST_LOOKED_AT or asked.query.get("count") == "yes")
+    left_out = await asked.api.get("linking/runs/{id}/left-out", id=run.id) if counts else None
     return Approval(run, asked.form.all("acknowledged"), rows, renamed, left_out)
 
 
@@ -75,7 +85,7 @@ async def _renamed(asked: Asked, rows: Sequence[str]) -> int:
     path = "linking/runs/{id}/decisions/{row}"
     asking = (asked.api.get(path, id=asked.path["id"], row=row) for row in rows)
     found = await asyncio.gather(*asking, return_exceptions=True)  # the API refuses what is no row once it is sent
-    changes = [one["row"].get("changes", {}) for one in found if isinstance(one, dict)]
+    changes = [Row(one["row"]).changes for one in found if isinstance(one, dict)]
     return sum("userName" in one and not keeps_name(one) for one in changes)
 
 

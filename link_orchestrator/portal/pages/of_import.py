@@ -58,6 +58,8 @@ class Read:
     """The last run of the directory, "" where nothing of it is linked."""
     links: int = 0
     """Accounts that it linked, and no undo took back."""
+    waiting: Document | None = None
+    """The run whose plan waits for its approval and may know accounts of the import, None for none."""
 
     @property
     def of_groups(self) -> bool:

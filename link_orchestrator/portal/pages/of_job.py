@@ -73,9 +73,12 @@ class OfJob:
 
     @property
     def given_back(self) -> Sequence[tuple[str, int]]:
-        """The attributes that an undo would give back, in words, and of how many accounts."""
+        """The attributes that an undo would give back, in words, and of how many accounts.
+
+        Not whether they are active: who is switched off is told by name.
+        """
         found = (self.preview or {}).get("attributes", {})
-        return [(label_of(name), count) for name, count in found.items()]
+        return [(label_of(name), count) for name, count in found.items() if name != "active"]
 
     @property
     def inactive(self) -> int:

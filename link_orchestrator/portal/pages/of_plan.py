@@ -83,6 +83,12 @@ class Row:
         return next(candidates, own)
 
     @property
+    def changes(self) -> Document:
+        """What the first provisioning cycle changes of that account; empty where it is not foretold."""
+        found: Document = self.account.get("changes") or self.document.get("changes") or {}
+        return found
+
+    @property
     def likeliest(self) -> tuple[str, float] | None:
         """The counterpart that is suggested first, with its score; None for none."""
         if not (some := self.document.get("suggestions")):

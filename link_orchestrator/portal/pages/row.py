@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.account import KNOWN, worded
+from link_orchestrator.portal.pages.account import KNOWN, label_of, worded
 from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
@@ -25,7 +25,7 @@ NO_ACCOUNT: Final = "account: type its sign-in name, its key in the application,
 
 
 class Side(NamedTuple):
-    """An attribute of an account and of a person, each as text, and whether the two differ.
+    """An attribute of an account and of a person, each as text.
 
     None says that the attribute is of the other side alone, "" that there is no value.
     """
@@ -33,7 +33,6 @@ class Side(NamedTuple):
     term: str
     here: str | None
     there: str | None
-    differs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,11 @@ class OneRow:
 
     @property
     def changes(self) -> Sequence[tuple[str, str, str]]:
-        """What the first provisioning cycle changes, by attribute."""
-        found = self.row.document.get("changes", {})
-        return [(name, _text(one.get("from")), _text(one.get("to"))) for name, one in found.items()]
+        """What the first provisioning cycle changes, by attribute in words with its name."""
+        found = self.row.changes
+        return [
+            (f"{label_of(name)} ({name})", _text(one.get("from")), _text(one.get("to"))) for name, one in found.items()
+        ]
 
     @property
     def other_accounts(self) -> Sequence[Document]:
@@ -204,7 +205,7 @@ def compare(account: Document, identity: Document) -> Iterator[Side]:
     for term, one, other in pairs:
         here, there = _text(one), _text(other)
         if here or there:
-            yield Side(term, here, there, bool(here and there) and here.casefold() != there.casefold())
+            yield Side(term, here, there)
     for term, value in (
         ("NameID of past sign-ins", evidence.get("nameId")),
         ("Key in the application", account.get("applicationId")),
@@ -212,9 +213,9 @@ def compare(account: Document, identity: Document) -> Iterator[Side]:
         ("Protected", "yes" if account["protected"] else ""),
     ):
         if value:
-            yield Side(term, value, None, differs=False)
+            yield Side(term, value, None)
     if kind := identity.get("userType"):
-        yield Side("Kind of user", None, kind, differs=False)
+        yield Side("Kind of user", None, kind)
 
 
 def _text(value: object) -> str:

@@ -14,8 +14,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
-import idna
-
 from shared.directory.matching.entries import refuse_twice
 from shared.directory.text import Advice
 
@@ -40,6 +38,8 @@ def to_ascii(domain: str) -> str | None:
     if domain.isascii():
         known = domain.lower()
     else:
+        import idna  # no start needs its tables
+
         try:
             known = idna.encode(domain, uts46=True).decode()
         except idna.IDNAError:
@@ -62,6 +62,8 @@ def other_spelling(domain: str) -> str:
     """Return a domain in Unicode if it is in the letters of the DNS, and the other way round; "" if both are one."""
     if not domain.isascii():
         return to_ascii(domain) or ""
+    import idna  # no start needs its tables
+
     try:
         return idna.decode(domain, uts46=True) if _MARK in domain.lower() else ""
     except idna.IDNAError:
@@ -164,7 +166,9 @@ def _objection(text: str) -> str | Advice:
         remedy = f'for a domain and its subdomains write {{"domain": "{domain}", "subdomains": true}}'
         return Advice(f"{said!r}: there are no wildcards;", remedy, "subdomains", {"domain": domain})
     if meant and "." in meant:
-        return f"{said!r} is no domain: write {meant}"
+        # A site's name is no mail domain: without its www. it mostly is.
+        mail = meant.removeprefix("www.")
+        return f"{said!r} is no domain: write {mail if '.' in mail else meant}"
     return f"{said!r} is no domain: write it like contoso.com"
 
 

@@ -40,9 +40,10 @@ class Accounts(Resources[Account]):
         named = await self.claims.claimed(name)
         return [named] if named else []
 
-    def _holding(self, account: Account) -> list[Awaitable[object]]:
+    def _holding(self, account: Account, *, waits: bool) -> list[Awaitable[object]]:
         """Return the call that claims the applicationId of a new account, if it has one."""
-        return [self.claims.hold(key, account.id) for key in account.claims() if key.kind == APPLICATION_ID]
+        claim = self.claims.hold if waits else self.claims.take
+        return [claim(key, account.id) for key in account.claims() if key.kind == APPLICATION_ID]
 
     def _announcing(self, account: Account, pointers: Collection[Key]) -> list[Awaitable[object]]:
         """Return the calls that write pointers; one from an externalId looks for an account linked to that identity.

@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from shared.directory.errors import AlreadyExists, Busy
-from shared.directory.keys import APPLICATION_ID, Key, Keys, behind, folded, prefix_end
+from shared.directory.keys import APPLICATION_ID, OWN, Key, Keys, behind, folded, prefix_end
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource
 from shared.tables import port
@@ -100,6 +100,27 @@ class Claims(Generic[R]):
         """Return, for each key, the id to which its claim leads."""
         rows = await self._tables.get_many([self._keys.claim(key) for key in keys])
         return [str(row.columns["id"]) if row else None for row in rows]
+
+    async def owners_many(self, keys: Sequence[Key]) -> list[str | None]:
+        """Do the same for applicationIds: before anybody has one, a look at each of their partitions tells that."""
+        places = [self._keys.claim(key) for key in keys]
+        partitions = list(dict.fromkeys(partition for partition, _ in places))
+        spans = [(partition, OWN, prefix_end(OWN)) for partition in partitions]
+        filled = {row.partition for rows in await read_ranges(self._tables, spans, top=1) for row in rows}
+        wanted = [place for place in places if place[0] in filled]
+        rows = dict(zip(wanted, await self._tables.get_many(wanted), strict=True))
+        return [str(row.columns["id"]) if (row := rows.get(place)) else None for place in places]
+
+    async def take(self, key: Key, account_id: str) -> None:
+        """Write a claim where there is none but the account's own. Raises the port's Conflict."""
+        partition, row = self._keys.claim(key)
+        try:
+            await self._tables.commit_ahead(partition, [Insert(row, {"id": account_id})])
+        except port.AlreadyExists:
+            claim = await self._tables.get(partition, row)
+            if claim is None or claim.columns["id"] != account_id:
+                raise
+            await self._tables.commit_ahead(partition, [Replace(row, {"id": account_id}, claim.etag)])
 
     async def hold(self, key: Key, account_id: str) -> None:
         """Write a claim, in the place of a stale one too. Raises AlreadyExists naming the attribute."""

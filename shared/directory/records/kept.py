@@ -2,7 +2,8 @@
 
 A row is committed with the change, under the change's number, and holds the old values of the attributes that the
 change touched. The history has names of attributes only, and stays for ever; these values go after the policy's
-undo term, or with their account. What imports replaced has rows of its own: the undo of a run leaves it alone.
+undo term, or with their account. An undo keeps what it replaces for the history alone. What imports replaced has rows
+of its own: the undo of a run leaves it alone.
 """
 
 from __future__ import annotations

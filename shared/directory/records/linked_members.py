@@ -23,6 +23,7 @@ from shared.directory.records.members import (
     CHANGED,
     FIRST,
     HERE,
+    IMPORTED,
     MARKED,
     Member,
     Members,
@@ -44,6 +45,7 @@ from shared.tables.port import (
     Operation,
     Replace,
     Upsert,
+    Value,
     VersionConflict,
 )
 
@@ -115,7 +117,7 @@ class LinkedMembers(Members):
 
     def _leaving(self, member: StoredMember) -> list[Operation]:
         """Return the operations that take a member out, and keep that it was here."""
-        kept = Upsert(WAS_HERE + member.id, {"display": member.display, "at": self._now()})
+        kept = Upsert(WAS_HERE + member.id, {**_columns(member), "at": self._now()})
         return [Delete(member.id, ANY), *([kept] if member.here else [])]
 
     def _firm(self, group: str, now: str, by: Teller | None, etag: str) -> list[Operation]:
@@ -153,8 +155,11 @@ class LinkedMembers(Members):
         steps: list[list[Operation]] = []
         for one in kept:
             member = there.get(one.id)
-            now = Insert(one.id, {"display": one.display}) if member is None else _unmarked(member)
-            steps.append([Delete(WAS_HERE + one.id, one.etag), now])
+            if member is None:
+                back: Operation = Insert(one.id, _columns(one))
+            else:  # provisioning has put it in anew, which says nothing of the import that had
+                back = _unmarked(replace(member, imported=member.imported or one.imported))
+            steps.append([Delete(WAS_HERE + one.id, one.etag), back])
         return await self._commit(group, steps, etag, by)
 
     async def take_back(self, group: str, etag: str, *, by: str, keep: bool = False) -> str:
@@ -192,7 +197,12 @@ def _is_marked(member: Member) -> TypeGuard[StoredMember]:
 
 
 def _unmarked(member: StoredMember) -> Replace:
-    return Replace(member.id, {"display": member.display}, member.etag)
+    return Replace(member.id, _columns(member), member.etag)
+
+
+def _columns(member: StoredMember) -> dict[str, Value | None]:
+    """Return what a member's row says beside the marks; the undo of an import goes by which one put the member in."""
+    return {"display": member.display, IMPORTED: member.imported}
 
 
 def _packed(steps: Iterable[Sequence[Operation]], room: int) -> Iterator[list[Operation]]:

@@ -45,7 +45,7 @@ from shared.tables.port import (
 class Member:
     """A member of a group: the id of an account or of a group, and the name that the client gave, if any.
 
-    `imported` is the import that put a member in, of one that is to be put in.
+    `imported` is the import that put a member in, of one that is to be put in, or as the row has it.
     """
 
     id: str
@@ -439,8 +439,15 @@ def _member(row: Row) -> Member:
 
 def read_stored(row: Row) -> StoredMember:
     """Return the member of a row, with all that the row says."""
-    display, marked, here = map(row.columns.get, ("display", MARKED, HERE))
-    return StoredMember(row.key, str(display) if display else None, bool(marked), bool(here), row.etag)
+    display, imported, marked, here = map(row.columns.get, ("display", IMPORTED, MARKED, HERE))
+    return StoredMember(
+        row.key,
+        str(display) if display else None,
+        bool(marked),
+        bool(here),
+        row.etag,
+        imported=str(imported) if imported else None,
+    )
 
 
 def _pair(row: Row) -> tuple[str, str]:

@@ -157,10 +157,10 @@ class Resource:
         return replace(self, **self.values_of(self.id, document), **changes)
 
     @classmethod
-    def new(cls, resource_id: str, document: Mapping[str, Any], status: Status, now: str) -> Self:
-        """Return a resource that is not stored yet."""
+    def new(cls, resource_id: str, document: Mapping[str, Any], status: Status, now: str, **beside: Any) -> Self:
+        """Return a resource that is not stored yet, with what it has beside its document."""
         values = cls.values_of(resource_id, document)
-        return cls(id=resource_id, status=status, created=now, modified=now, changes=1, **values)
+        return cls(id=resource_id, status=status, created=now, modified=now, changes=1, **values, **beside)
 
     @staticmethod
     def values_of(resource_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,6 +200,10 @@ class Resource:
     def pointers(self) -> frozenset[Key]:
         """Return the keys that need a pointer."""
         return self.found_by()
+
+    def led_by(self) -> frozenset[Key]:
+        """Return the keys whose pointer may lead here: at least those of pointers()."""
+        return self.pointers()
 
     def in_doubt(self) -> frozenset[Key]:
         """Return the keys whose pointer may be missing, because an earlier version of the app wrote none."""
@@ -384,6 +388,14 @@ class Account(Resource):
         """Return the keys that need a pointer: an e-mail that equals the userName is found by the name claim."""
         former = {Key(FORMER_USER_NAME, fold(name)) for name in self.former_names}
         return self.found_by() - {Key("email", fold(self.user_name))} | former
+
+    def led_by(self) -> frozenset[Key]:
+        """Return the keys whose pointer may lead here: an id that becomes evidence leaves that from the externalId.
+
+        A create looks for both at once, and of two requests each is answered when it is. Were one pointer taken away
+        behind the other, a create beside a DELETE over SCIM could find neither, and make a second account.
+        """
+        return self.pointers() | {Key("externalId", form) for form in forms_of(self.evidence.object_id or "") if form}
 
     def in_doubt(self) -> frozenset[Key]:
         """Return the object ids that are stored in another form: earlier versions found them by that form alone."""

@@ -32,7 +32,7 @@ async def delete_many(accounts: Accounts, some: Sequence[Account], *, by: str) -
     async def announce(waiting: Sequence[Account]) -> set[str]:
         nonlocal count
         count = await accounts.counts.read(bucket)
-        seen = await in_waves(accounts.claims.places(one.id, one.held(), one.pointers()) for one in waiting)
+        seen = await in_waves(accounts.claims.places(one.id, one.held(), one.led_by()) for one in waiting)
         gone.update(zip([one.id for one in waiting], seen, strict=True))
         return set()
 

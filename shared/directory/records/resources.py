@@ -186,26 +186,27 @@ class Resources(Generic[R]):
         bucket = self.keys.bucket(resource.id)
         claim: Operation = Insert(self.keys.claim(name)[1], {"id": resource.id})
         audit = audit_row("create", by, resource.created, None, resource)
-        async with self.counts.turn(bucket):
-            for _ in range(ATTEMPTS):
-                # The count is read first: a writer that fences off creates changes it, and then all is announced again.
-                count = await self.counts.get(bucket)
-                await together(*self._announcing(resource, resource.pointers()), *self._holding(resource), *beside())
-                beside = nothing
-                try:
-                    etags = await self._commit(
-                        partition, [claim, row, audit, count.changed(+1, [resource.id])], audit.key
-                    )
-                except Conflict as conflict:
-                    self.counts.forget(bucket)
-                    if conflict.index == 0:
-                        with contextlib.suppress(Conflict):
-                            claim = await self.claims.operation(name, resource.id)
-                    elif conflict.index == 1:
-                        raise AlreadyExists("id", resource.id) from conflict
-                    continue
-                self._counted(resource, count, +1, etags)
+        for _ in range(ATTEMPTS):
+            try:
+                async with self.counts.turn(bucket):
+                    # The count is read first: a writer that fences off creates changes it, and then all is announced
+                    # again.
+                    count = await self.counts.get(bucket)
+                    announcing = self._announcing(resource, resource.pointers())
+                    await together(*announcing, *self._holding(resource, waits=False), *beside())
+                    beside = nothing
+                    operations = [claim, row, audit, count.changed(+1, [resource.id])]
+                    etags = await self._commit(partition, operations, audit.key)
+                    self._counted(resource, count, +1, etags)
                 return await self._written(resource, etags, 1)
+            except Conflict as conflict:
+                self.counts.forget(bucket)
+                if conflict.index == 1:
+                    raise AlreadyExists("id", resource.id) from conflict
+                if conflict.index == 0:  # a claim: its writer is given way, and not in the turn of the others
+                    with contextlib.suppress(Conflict):
+                        await together(*self._holding(resource, waits=True))
+                        claim = await self.claims.operation(name, resource.id)
         raise Busy("too many resources are being created at once", retry_after=1)
 
     async def replace(
@@ -244,7 +245,7 @@ class Resources(Generic[R]):
 
     async def delete(self, resource: R, *, by: str) -> None:
         """Delete a resource and leave a tombstone. Raises Stale if it changed since it was read."""
-        gone = await self.claims.places(resource.id, resource.held(), resource.pointers())
+        gone = await self.claims.places(resource.id, resource.held(), resource.led_by())
         now = self.now()
         audit = audit_row("delete", by, now, resource, None)
         tombstone = Insert(TOMBSTONE + resource.id, {"deleted": now, "by": by, "status": resource.status.value})
@@ -283,8 +284,11 @@ class Resources(Generic[R]):
         """Return the calls that write pointers, to be made together."""
         return self.claims.pointing(pointers, resource.id)
 
-    def _holding(self, resource: R) -> list[Awaitable[object]]:
-        """Return the calls that claim what a new resource holds beside its name, to be made together."""
+    def _holding(self, resource: R, *, waits: bool) -> list[Awaitable[object]]:
+        """Return the calls that claim what a new resource holds beside its name, to be made together.
+
+        They wait for others who have a claim and do not carry its key, or raise the port's Conflict.
+        """
         return []
 
     async def _withdraw(self, resource: R) -> None:
@@ -294,7 +298,7 @@ class Resources(Generic[R]):
 
     async def _prepare(self, before: R, after: R) -> list[KeyRow]:
         """Write what must be there before the commit, and return the rows to remove after it."""
-        lost, gained = before.pointers() - after.pointers(), after.pointers_since(before)
+        lost, gained = before.led_by() - after.led_by(), after.pointers_since(before)
         if before.held() == after.held() and before.claims() == after.claims() and not (lost or gained):
             return []
         gone: list[KeyRow] = []

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 
 from shared.directory.keys import Key, folded
 from shared.directory.records.accounts import Accounts
-from shared.directory.records.audit import audit_row
+from shared.directory.records.audit import audit_row, changed_values
 from shared.directory.records.bulk import AccountChange, BulkOutcome, claim_many, in_transactions, numbered, point_many
 from shared.directory.records.claims import KeyRow
+from shared.directory.records.kept import kept_row
 from shared.directory.records.model import Account
 from shared.tables.access import delete, in_waves
 from shared.tables.port import (
@@ -37,8 +38,9 @@ async def release_many(
 ) -> list[BulkOutcome]:
     """Put `after` in the place of `before`, for each change, none of which links an account.
 
-    One that adds an identity or an externalId, or that moves a row, is made alone. An outcome is Stale where `before`
-    changed meanwhile, AlreadyExists where another account has the userName. The accounts may be of several buckets.
+    What goes of an account beside its link is kept, so that its history can tell it (kept.py). A change that adds an
+    identity or an externalId, or that moves a row, is made alone. An outcome is Stale where `before` changed meanwhile,
+    AlreadyExists where another account has the userName. The accounts may be of several buckets.
     """
     now = accounts.now()
     changes = [(before, numbered(before, after, now)) for before, after in changes]
@@ -51,17 +53,20 @@ async def release_many(
         operations: list[Operation] = []
         for before, after in chunk:
             audit = audit_row(action, by, now, before, after)
-            operations += [Replace(after.key, after.columns(), before.etag), audit]
+            operations += [Replace(after.key, after.columns(), before.etag), audit, *kept[before.id]]
         etags = await accounts.tables.commit(accounts.keys.home(chunk[0][0].id), operations)
-        return etags[::2]
+        return etags[:: len(operations) // len(chunk)]
 
     async def alone(change: AccountChange) -> Account:
-        return await accounts.replace(*change, by=by, action=action)
+        return await accounts.replace(*change, by=by, action=action, keep=bool(kept[change[0].id]))
 
     outcomes: dict[str, BulkOutcome] = {}
+    kept = {before.id: _kept(before, after) for before, after in changes}
     for some in _by_home(accounts, changes).values():
-        done = await in_transactions(some, announce, commit, alone, 2)
-        outcomes |= {before.id: outcome for (before, _), outcome in zip(some, done, strict=True)}
+        for rows in (0, 1):
+            alike = [change for change in some if len(kept[change[0].id]) == rows]
+            done = await in_transactions(alike, announce, commit, alone, 2 + rows)
+            outcomes |= {before.id: outcome for (before, _), outcome in zip(alike, done, strict=True)}
     stored = [account_id for account_id, outcome in outcomes.items() if isinstance(outcome, Account)]
     await remove_places(accounts, [place for account_id in stored for place in gone[account_id]])
     return [outcomes[before.id] for before, _ in changes]
@@ -84,6 +89,13 @@ async def fence_many(accounts: Accounts, some: Sequence[Account]) -> set[str]:
             else:
                 del waiting[:MAX_OPERATIONS]
     return changed
+
+
+def _kept(before: Account, after: Account) -> list[Operation]:
+    """Return the operation that keeps what a change takes from an account beside its link, if that is anything."""
+    values = {name: both for name, both in changed_values(before, after).items() if name != "externalId"}
+    row = kept_row(before, after, values)
+    return [row] if row else []
 
 
 async def _announce(accounts: Accounts, changes: Sequence[AccountChange]) -> set[str]:
@@ -120,7 +132,7 @@ async def _places(accounts: Accounts, changes: Sequence[AccountChange]) -> Mappi
     wanted: dict[tuple[str, str], str] = {}
     for before, after in changes:
         places = [accounts.keys.claim(key) for key in before.held() - after.held()]
-        places += [accounts.keys.pointer(key, before.id) for key in before.pointers() - after.pointers()]
+        places += [accounts.keys.pointer(key, before.id) for key in before.led_by() - after.led_by()]
         wanted |= dict.fromkeys(places, before.id)
     found: defaultdict[str, list[KeyRow]] = defaultdict(list)
     for row in await accounts.tables.get_many(list(wanted)):

@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared.directory.errors import Busy, InvalidCursor, refused_behind
@@ -44,6 +44,8 @@ TIMES = "review.times"
 """Count of a tally: how often a row was reviewed, also anew. Whoever knows the sum knows whether there was a review."""
 ROWS = (MAX_OPERATIONS - 1) // 2
 """Rows reviewed in one transaction, each with its entry in the index; beside them is the tally."""
+NAMED_AT_ONCE = 500
+"""Accounts whose rows are read at once, some kilobytes each."""
 BUCKETS_AT_ONCE = 16
 """Buckets whose reviews are stored side by side."""
 ATTEMPTS = 8
@@ -59,7 +61,8 @@ class Review:
     """What an administrator decided about a row. `predicted` is what provisioning will then do.
 
     `create` says that it may create the person whom the review excludes. `version`, `user_name` and `application_id`
-    are those of an account which the person named and the row does not; `warnings` are what there is to say of it.
+    are those of an account which the person named and the row does not; `warnings` are what there is to say of it, and
+    `changes` what provisioning changes of it.
     `person` is the name of whoever decided so, where they were known as a person.
     """
 
@@ -74,6 +77,7 @@ class Review:
     application_id: str | None = None
     warnings: Sequence[str] = ()
     person: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], predicted: Mapping[str, Any] | None = None) -> Review:
@@ -89,6 +93,7 @@ class Review:
             bool(get("create")),
             *named,
             get("person"),
+            get("changes", {}),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -104,6 +109,7 @@ class Review:
             APPLICATION_ID: self.application_id,
             "warnings": [*self.warnings],
             "person": self.person,
+            "changes": self.changes,
         }
         return {name: value for name, value in known.items() if value}
 
@@ -237,6 +243,12 @@ class Reviews:
 
     async def named(self, accounts: Sequence[str]) -> dict[str, str]:
         """Return the rows whose reviews name some accounts which these rows do not show, by account."""
+        found: dict[str, str] = {}
+        for some in in_parts(accounts, NAMED_AT_ONCE):
+            found |= await self._named(some)
+        return found
+
+    async def _named(self, accounts: Sequence[str]) -> dict[str, str]:
         places = [(self._plan.partition(self._keys.bucket(one)), NAMED + one) for one in accounts]
         noted = {
             one: str(row.columns["row"])
@@ -297,7 +309,7 @@ def _effect(row: PlanRow) -> Counter[str]:
     if links and row.decision == DecisionKind.NO_ACCOUNT and _is_likely(row):
         counts["warnings.probableAccounts"] -= 1
     if links or unlinks:
-        chosen = _chosen(row)
+        chosen = account_chosen(row)
         changes = chosen.get("changes", {})
         told = [f"warnings.{code}" for code in chosen.get("warnings", ())]
         told += [f"impact.{name}" for name in (*changes, *(["accounts"] if changes else []))]
@@ -311,7 +323,7 @@ def _is_likely(row: PlanRow) -> bool:
     return any(one["score"] * 100 >= LIKELY_SCORE for one in row.suggestions)
 
 
-def _chosen(row: PlanRow) -> Mapping[str, Any]:
+def account_chosen(row: PlanRow) -> Mapping[str, Any]:
     """Return what a plan shows of the account of a row: of several, or of any, of the one that a review names."""
     review = row.review or {}
     if "version" in review:

@@ -90,10 +90,15 @@ class TestSuspiciousValues:
                 (word, "filler")
                 for word in ("test@test", "none@none.com", "noreply@contoso.com", "no-email@x.yz", "xxx")
             ),
-            *((number, "mangledNumber") for number in ("1.2E+05", "1,23457E+11", "4E+10")),
+            *((number, "mangledNumber") for number in ("1.2E+05", "1,23457E+11", "4E+10", "1.00E-05", "42.0")),
             *((date, "date") for date in ("01.02.2026", "1/2/26", "2026-02-01", "01-Feb", "Mär-26", "1. Dez. 2026")),
-            *((date, "date") for date in ("2026-02-01T10:00", "01.02.2026 10:00")),
-            *((error, "spreadsheetError") for error in ("#N/A", "#REF!", "#NAME?", "#NV", "#WERT!")),
+            *(
+                (date, "date")
+                for date in ("2026-02-01T10:00", "01.02.2026 10:00", "01.02.", "01. Feb", "1:30", "01:30:00")
+            ),
+            *((date, "date") for date in ("01-févr", "1-ene", "01-set", "02-okt", "mai-26", "1-mrt")),
+            *((truth, "truthValue") for truth in ("TRUE", "Falsch", "VRAI", "falso")),
+            *((error, "spreadsheetError") for error in ("#N/A", "#REF!", "#NAME?", "#NV", "#WERT!", "####")),
             ("System.String[]", "powershellObject"),
             ("JÃ¼rgen", "mojibake"),
             ("J\ufffdrgen", "mojibake"),
@@ -125,7 +130,20 @@ class TestSuspiciousValues:
                 "Unknown Soldier",
                 "X",
             ),
-            *("0042", "12345", "1E5", "10.1.2", "4.5", "+1 425 555 0100", "a@test.contoso.com", "jane@contoso.com"),
+            *(
+                "0042",
+                "12345",
+                "1E5",
+                "3E-12",
+                "1.2",
+                "1-2",
+                "Truesdale",
+                "10.1.2",
+                "4.5",
+                "+1 425 555 0100",
+                "a@test.contoso.com",
+                "jane@contoso.com",
+            ),
         ],
     )
     def test_a_value_that_may_be_somebodys_is_not_suspicious(self, value: str) -> None:
@@ -133,6 +151,7 @@ class TestSuspiciousValues:
 
     def test_no_and_a_phone_number_are_what_they_are(self) -> None:
         assert suspect("0", "active") is None
+        assert suspect("0", "inactive") is suspect("none", "blocked") is suspect("FALSE", "blocked") is None
         assert suspect("none", "emailVerified") is None
         assert suspect("01.02.2026", "phone") is None
 

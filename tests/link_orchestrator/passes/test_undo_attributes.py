@@ -451,7 +451,7 @@ class TestTerm:
     async def test_what_was_kept_of_an_account_goes_with_it(self, scene: Scene) -> None:
         await scene.patch(title="Director")
         await scene.undo()
-        assert await kept_rows(scene) == 1
+        assert await kept_rows(scene) == 2
         await scene.directory.accounts.delete(await scene.now(), by="local")
         assert await kept_rows(scene) == 0
 

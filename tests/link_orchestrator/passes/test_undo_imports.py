@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.directory.directory import Directories
 from shared.directory.records.kept import sweep_kept
+from shared.directory.records.model import Status
 from tests.link_orchestrator.passes.test_preview import groups_in, put, put_linked
 from tests.link_orchestrator.running import App, Refusal, all_accounts, csv_file, graph, object_id
 from tests.shared.directory.invariants import check_invariants
 
+PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 JANE = {"userName": "jane@contoso.com", "title": "Engineer"}
 
 
@@ -109,6 +112,19 @@ async def test_what_an_undo_of_the_run_gave_back_is_taken_back_then(app: App) ->
     done = await undo(app, job)
     assert done["counts"] == {"undone": 1, "removed": 1}, "from whom it was taken apart is nothing of the account"
     assert await documents(app) == before
+
+
+async def test_whom_the_import_made_goes_also_if_scim_had_deleted_them_before_the_undo_of_the_run(app: App) -> None:
+    job = await app.bring(csv_file(JANE))
+    jane = (await app.account(JANE["userName"]))["id"]
+    run = await app.apply(await app.plan(graph(1, JANE["userName"])))
+    await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(1)}"')
+    await app.call("DELETE", f"scim/v2/Users/{jane}")
+    begun = await app.call("POST", f"linking/runs/{run['id']}/undo", {"activate": 1})
+    await app.wait(f"linking/undos/{begun['id']}", "done")
+    done = await undo(app, job)
+    assert done["counts"] == {"removed": 1}, await told(app, done)
+    assert await documents(app) == {}
 
 
 async def test_nobody_is_switched_on_unseen(app: App) -> None:
@@ -256,6 +272,26 @@ class TestGroups:
         assert (await undo(app, second, "groups"))["counts"] == {"undone": 1}
         assert (await undo(app, first, "groups"))["counts"] == {"removed": 1}
         assert await members_of(app) == {}
+
+    async def test_a_link_that_was_taken_back_in_between_leaves_it_what_to_take_out(self, app: App) -> None:
+        await app.bring(csv_file(*({"userName": name} for name in "abcd")))
+        await groups_in(app, [{"displayName": "Old", "members": ["a"]}])
+        before = await members_of(app)
+        job = await groups_in(app, [{"displayName": "Old", "members": ["b", "c", "d"]}])
+        directory = await Directories(app.tables).open("main")
+        (group,) = [one for bucket in range(4) async for one in directory.group_listing.scan(bucket)]
+        group = await directory.groups.get(group.id)
+        linked = group.with_document(group.document() | {"externalId": object_id(901)})
+        await directory.groups.link(group, replace(linked, status=Status.CLAIMED), by="run:test")
+        # Provisioning marks them, though they are in, takes two of them out, and puts one in again.
+        three = [{"value": (await app.account(name))["id"]} for name in "bcd"]
+        for op, value in ("add", three), ("remove", three[1:]), ("add", three[2:]):
+            body = {"schemas": [PATCH], "Operations": [{"op": op, "path": "members", "value": value}]}
+            await app.call("PATCH", f"scim/v2/Groups/{group.id}", body)
+        await app.call("POST", f"groups/{group.id}/release")
+        assert await members_of(app) == {"Old": (None, {*"abcd"})}
+        assert (await undo(app, job, "groups"))["counts"] == {"undone": 1}
+        assert await members_of(app) == before
 
 
 async def members_of(app: App) -> dict[str, Any]:

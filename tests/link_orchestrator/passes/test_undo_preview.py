@@ -99,3 +99,16 @@ async def test_it_is_refused_where_the_undo_is(app: App) -> None:
     assert (await status_of(preview(app, done, keep="all")))[0] == 400
     assert (await status_of(preview(app, done, activate="1")))[0] == 400
     assert (await status_of(preview(app, {"id": "none"})))[0] == 404
+
+
+async def test_whom_provisioning_switched_on_is_counted_and_named_and_switched_off_again(app: App) -> None:
+    run = await linked(app, "ada", "bob", active="no")
+    await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(0)}"')
+    await scim_patch(app, "ada", externalId=object_id(0), active=True)
+    foretold = await preview(app, run)
+    assert (foretold["wouldSwitchOff"], foretold["wouldSwitchOn"]) == (1, 0)
+    assert [row["account"]["userName"] for row in foretold["switchedOff"]] == ["ada@contoso.com"]
+    kept = await preview(app, run, keep="attributes")
+    assert (kept["wouldSwitchOff"], kept["switchedOff"]) == (0, [])
+    await undo(app, run)
+    assert (await app.account("ada@contoso.com"))["document"]["active"] is False

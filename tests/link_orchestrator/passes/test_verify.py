@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from link_orchestrator.passes.verify import _expected
 from shared.directory.directory import Directories
+from shared.directory.work.plan import PlanRow
 from tests.link_orchestrator.passes.test_undo import identities, linked, person, scim_patch, undo
 from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, directory_rows, graph, object_id
@@ -192,3 +194,10 @@ class TestWhoMayAskWhen:
         run = await linked(app, "ada", "bob")
         await undo(app, run)
         assert (await verify(app, run))["counts"] == NOTHING | {"unlinked": 2}
+
+
+def test_what_the_plan_expected_is_told_of_links_that_wait_alone() -> None:
+    shown = {"account": {"id": "1a"}, "predicted": {"outcome": "skipped"}}
+    rows = [PlanRow("link", subject, shown, id=subject) for subject in ("waits", "is confirmed")]
+    reported = [PlanRow("unconfirmed", "1a", {"row": rows[0].id}), PlanRow("confirmed", "1b", {"row": rows[1].id})]
+    assert [*_expected(rows, reported)] == ["predicted.skipped"]

@@ -13,6 +13,7 @@ from infra.local.samples import MadeUp
 from link_orchestrator.portal import forms
 from link_orchestrator.portal.pages.of_import import rows_became
 from tests.link_orchestrator.portal.door import OPERATOR, READER, Answer, Door
+from tests.link_orchestrator.portal.runs import api_of
 from tests.link_orchestrator.running import csv_file, graph
 from tests.waiting import until
 
@@ -63,6 +64,30 @@ async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
     assert "<script>alert" not in undone.html
     shown = await door.get(f"{path}?outcome=removed")
     assert "jane@contoso.com" in shown.text
+
+
+async def test_an_import_that_a_waiting_plan_knows_says_so_before_its_undo_and_what_stayed_after_it(door: Door) -> None:
+    file = csv_file({"userName": "ada@contoso.com"}, {"userName": "bob.local"}, {"userName": "kim.local"})
+    async with api_of(door) as api:
+        await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+        imported = await api.bring(file)
+        path = f"imports/{imported['id']}"
+        assert "A plan waits" not in (await door.get(path)).text
+        run = await api.plan(graph(1, "ada@contoso.com"))
+        before = await door.get(path)
+        assert (
+            "waits for its approval with 1 link. Accounts that this import made and the plan would link are"
+            in before.text
+        )
+        assert f'/portal/runs/{run["id"]}">the plan' in before.html
+        _, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+        assert "taken back partly: 1 account is not what it was before it. Each row says why." in undone.text
+        assert "What the import made and changed is taken back" not in undone.text
+        await api.call("POST", f"linking/runs/{run['id']}/cancel")
+        await api.wait(f"linking/runs/{run['id']}", "cancelled")
+    assert "A plan waits" not in (await door.get(path)).text
+    _, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+    assert "What the import made and changed is taken back." in undone.text
 
 
 async def test_a_preview_shows_addresses_as_addresses_and_attributes_in_words(door: Door) -> None:
@@ -146,7 +171,10 @@ async def test_what_is_refused_is_said_and_kept(door: Door, fields: dict[str, st
 async def test_a_column_that_is_missing_is_named_in_the_words_of_the_page(door: Door) -> None:
     page = await send_file(door, csv_file({"Device": "laptop", "Colour": "red"}))
     assert (page.status, "?columns" in page.text) == (400, False)
-    assert "Say which it is under More choices, with a line like: Device = userName" in page.text
+    assert "If one of these has it, say which under More choices, with a line like: header of the column" in page.text
+    assert "Device = userName" not in page.text, "a column that is not likely is not proposed"
+    page = await send_file(door, csv_file({"Device": "laptop", "Benutzerkennung": "red"}))
+    assert "Say which it is under More choices, with a line like: Benutzerkennung = userName" in page.text
 
 
 async def test_a_form_without_a_file_says_so(door: Door) -> None:

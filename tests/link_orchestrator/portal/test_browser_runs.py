@@ -239,6 +239,22 @@ async def test_hostile_names_break_no_page(screen: Screen, api: Api) -> None:
         await screen.check(f"hostile-row-{place}")
 
 
+async def test_what_is_side_by_side_stays_so_whatever_people_are_called(screen: Screen, api: Api) -> None:
+    run, page = await plan_hostile(api), screen.page
+    stranger = (await api.call("GET", "accounts", userName="long@contoso.com"))["accounts"][0]["id"]
+    (row,) = await api.decisions(run, "review")
+    group = {"displayName": "Long" * 60, "members": [{"value": stranger}]}
+    await api.call("POST", "scim/v2/Groups", group, "application/scim+json")
+    pages = {"counterpart-long": f"runs/{run['id']}/rows/{row['id']}/counterpart?account={stranger}"}
+    pages |= {"account-long": f"accounts/{stranger}", "groups-long": "groups", "accounts-long": "accounts"}
+    for name, path in pages.items():
+        await screen.open(path)
+        await screen.check(name)
+        await page.set_viewport_size({"width": 1280, "height": 900})
+        wide = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.ariaLabel)"
+        assert not await page.locator(".scroll").evaluate_all(wide), "nobody has to scroll sideways"
+
+
 async def test_a_run_is_followed_through_a_lost_network(
     screen: Screen, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

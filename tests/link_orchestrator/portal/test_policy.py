@@ -15,7 +15,7 @@ from link_orchestrator.portal.pages.policy_form import RULES, Fields, _share, be
 from shared.directory.matching.policy import Policy, Rule, read_asked
 from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
 from tests.link_orchestrator.portal.runs import api_of, plan_demo
-from tests.link_orchestrator.running import object_id
+from tests.link_orchestrator.running import csv_file, graph, object_id
 
 POLICY = {
     "verifiedDomains": ["contoso.com", {"domain": "fabrikam.com", "subdomains": True}],
@@ -181,7 +181,7 @@ async def test_a_change_of_another_operator_is_not_overwritten_unseen(door: Door
     assert "somebody else changed the policy" in page.text.lower()
     assert "mine.example</textarea>" in page.html
     compared = page.text.partition("Stored now Typed by you")[2]
-    assert "Verified domains (differs) theirs.example mine.example" in compared
+    assert "Verified domains differs theirs.example mine.example" in compared
     again = sent_by(page)
     assert (await save(door, {"seen": again["seen"], "verifiedDomains": "mine.example"})).status == 303
 
@@ -262,6 +262,25 @@ async def test_whom_the_policy_left_out_of_the_last_plan_is_shown(door: Door) ->
     assert "waits for its approval" in (await door.get("plan")).text
 
 
+async def test_whom_an_exclusion_does_not_keep_from_being_created_is_said_beside_it(door: Door) -> None:
+    async with api_of(door) as api:
+        people = ["svc-new@contoso.com", "svc-old@contoso.com"]
+        await api.bring(csv_file({"userName": people[1]}))
+        policy = {"verifiedDomains": ["contoso.com"], "excluded": [{"pattern": "svc-*"}]}
+        await api.call("PUT", "directory/policy", policy)
+        before = await door.get("policy")
+        assert "whom no account matches it creates in any case" in before.text
+        assert "all the same" not in before.text
+        run = await api.plan(*(graph(number, name) for number, name in enumerate(people, 1)))
+        page = await door.get("policy")
+        assert "Provisioning creates 1 of them all the same, as that plan predicts, such as svc-new@" in page.text
+        listed = f"runs/{run['id']}/decisions?decision=excluded&predicted=created"
+        assert f"/portal/{listed.replace('&', '&amp;')}" in page.html
+        rows = (await door.get(listed)).text
+        assert people[0].partition("@")[0] in rows
+        assert people[1].partition("@")[0] not in rows
+
+
 async def test_a_domain_is_shown_in_the_letters_that_it_was_typed_in(door: Door) -> None:
     await door.api.call("PUT", "directory/policy", {"verifiedDomains": ["müster.de"]})
     page = await door.get("policy")
@@ -286,6 +305,11 @@ async def test_the_history_says_shares_in_per_cent_and_names_the_person(door: Do
         ("autoApprove", {"share": 0.015, "number": 5, "on": False}, "off, kept for later: 5 links and 1.5 % of the"),
         ("adoptOnCreate", True, "on"),
         ("rules", [{"rule": "userName", "trust": "weak"}], "Sign-in name (userName) weak"),
+        (
+            "verifiedDomains",
+            ["a.example", {"domain": "b.example", "subdomains": True}],
+            "a.example, b.example with its",
+        ),
         ("nameIdSource", "mail", "The mail"),
         ("trustEmails", "inVerifiedDomains", "Every one in the verified domains"),
         ("verifiedDomains", [], "none"),

@@ -15,7 +15,7 @@ import pytest
 
 from link_orchestrator import words
 from link_orchestrator.portal.frame import Around
-from link_orchestrator.portal.pages import all_rows
+from link_orchestrator.portal.pages import all_rows, of_approval
 from link_orchestrator.portal.pages.of_job import OfJob
 from link_orchestrator.portal.pages.of_run import Progress, Run
 from link_orchestrator.portal.pages.run import OneRun
@@ -26,7 +26,7 @@ from shared.host.auth import Caller
 from tests.link_orchestrator.portal.door import COLLEAGUE, EVA, OPERATOR, READER, SAME_SITE, Answer, Door
 from tests.link_orchestrator.portal.people import bring
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
-from tests.link_orchestrator.running import TOKEN, Api, csv_file, graph
+from tests.link_orchestrator.running import TOKEN, Api, csv_file, graph, object_id
 
 TOKENED = {"Authorization": f"Bearer {TOKEN}"}
 """The header of whoever has the administrator's token."""
@@ -376,6 +376,41 @@ async def test_rows_are_chosen_by_every_condition_of_the_api_page_by_page(door: 
     assert f"{len(listed['decisions'])} rows on this page" in chosen.text
 
 
+async def test_the_approval_leads_to_every_sign_in_name_that_changes_also_where_reviews_alone_link(
+    door: Door, api: Api
+) -> None:
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    there = [
+        {"userName": "bob.old", "employeeNumber": "1"},
+        {"userName": "kim.old", "employeeNumber": "2"},
+        {"userName": "sue.old", "email": "sue@contoso.com"},
+        {"userName": "s.older", "email": "sue@contoso.com"},
+    ]
+    await api.bring(csv_file(*there))
+    names = ("bob", "kim", "sue")
+    run = await api.plan(*(graph(n, f"{one}@contoso.com", employeeId=str(n)) for n, one in enumerate(names, 1)))
+    path = f"linking/runs/{run['id']}"
+    reviews = await api.decisions(run, "review")
+    bob, kim = sorted(reviews, key=lambda row: str(row["identity"]["userPrincipalName"]))
+    (sue,) = await api.decisions(run, "ambiguous")
+    older = next(one["id"] for one in sue["candidates"] if one["userName"] == "s.older")
+    listed = here(run, "/decisions?changes=userName")
+    assert "No such row" in (await door.get(listed)).text, "nothing is linked yet"
+    await api.call("POST", path + "/review", {"rows": [bob["id"]], "action": "link"})
+    await api.call("POST", path + "/review", {"rows": [kim["id"]], "action": "exclude"})
+    await api.call("POST", path + "/review", {"rows": [sue["id"]], "action": "link", "account": older})
+    assert (await api.call("GET", path))["impact"]["userName"] == 2
+    approval = await door.get(here(run, "/approve"))
+    assert 'decisions?changes=userName">see from what to what' in approval.html
+    page = (await door.get(listed)).text
+    assert "2 rows" in page
+    for name, before in (("bob", "bob.old"), ("sue", "s.older")):
+        assert f"Signs in as {name}@contoso.com from then on, before as {before}." in page
+    assert "kim@contoso.com" not in page
+    both = {row["id"] for row in (await api.call("GET", path + "/decisions", changes="userName"))["decisions"]}
+    assert both == {bob["id"], sue["id"]}
+
+
 @pytest.mark.parametrize("wrong", ["score=2", "rule=luck", "decision=luck", "reviewed=perhaps", "evidence=x"])
 async def test_a_condition_that_is_none_is_said_beside_the_filter(door: Door, run: Any, wrong: str) -> None:
     page = await door.get(here(run, f"/decisions?{wrong}"))
@@ -597,7 +632,7 @@ async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_
 
 @pytest.mark.parametrize("page", ["/approve", "/pilot"])
 async def test_whom_the_policy_leaves_out_since_the_plan_is_counted_and_named_before_the_approval(
-    door: Door, api: Api, run: Any, page: str
+    door: Door, api: Api, run: Any, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = await api.call("GET", "directory/policy")
     assert "would be refused" not in (await door.get(here(run, page))).text
@@ -612,6 +647,12 @@ async def test_whom_the_policy_leaves_out_since_the_plan_is_counted_and_named_be
     assert "1 person of it was excluded in the policy, and 1 account of it was set aside" in shown
     assert f"the other {foretold['lookedAt'] - 2:,} links are made" in shown
     assert name in shown
+    monkeypatch.setattr(of_approval, "MOST_LOOKED_AT", 1)
+    large = await door.get(here(run, page))
+    assert "would be refused" not in large.text
+    assert 'href="?count=yes"' in large.html, "of many links it is counted by a press"
+    assert "2 links of this plan would be refused" in (await door.get(here(run, f"{page}?count=yes"))).text
+    monkeypatch.undo()
     await api.call("PUT", "directory/policy", policy | {"excluded": [*policy["excluded"], "nobody@contoso.com"]})
     shown = (await door.get(here(run, page))).text
     assert f"None of its {foretold['lookedAt']:,} links would be refused for that" in shown
@@ -817,6 +858,41 @@ async def test_an_undo_is_looked_at_before_it_is_done(door: Door, api: Api, run:
     assert f"As before their link {done['counts']['linked']}" in page.text
     assert "no attribute of them was changed by provisioning" in page.text.lower()
     assert "Yes, take the links back" not in (await door.get(f"{path}?look=yes", READER)).text
+
+
+async def test_the_look_at_an_undo_names_whom_it_switches_off(door: Door, api: Api) -> None:
+    await api.bring(csv_file({"userName": "ada@contoso.com", "active": "no"}))
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    run = await api.apply(await api.plan(graph(1, "ada@contoso.com")), links=1)
+    ada = (await api.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(1)}"'))["Resources"][0]
+    assert "Nobody is switched on or off" in (await door.get(here(run, LOOK))).text
+    change = {"op": "replace", "path": "active", "value": True}
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [change]}
+    await api.call("PATCH", f"scim/v2/Users/{ada['id']}", body)
+    page = await door.get(here(run, LOOK))
+    assert "1 account that provisioning switched on is switched off again, as before the run: ada@" in page.text
+    assert f'href="/portal/accounts/{ada["id"]}"' in page.html
+    assert "Nobody is switched on or off" not in page.text
+    assert "May sign in of" not in page.text
+
+
+async def test_an_accounts_page_tells_after_an_undo_what_happened_as_it_did_before(door: Door, api: Api) -> None:
+    await api.bring(csv_file({"userName": "ada@contoso.com", "title": "Engineer"}))
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    run = await api.apply(await api.plan(graph(1, "ada@contoso.com")), links=1)
+    ada = (await api.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(1)}"'))["Resources"][0]
+    change = {"op": "replace", "value": {"title": "Director", "displayName": "Ada Lovelace"}}
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [change]}
+    await api.call("PATCH", f"scim/v2/Users/{ada['id']}", body)
+    path, written = f"accounts/{ada['id']}", "Display name: none became Ada Lovelace Title: Engineer became Director"
+    assert written in (await door.get(path)).text
+    job = await api.call("POST", f"linking/runs/{run['id']}/undo")
+    await api.wait(f"linking/undos/{job['id']}", "done")
+    page = (await door.get(path)).text
+    assert written in page
+    assert "Display name: Ada Lovelace became none Title: Director became Engineer" in page
+    await api.call("PATCH", path, {"document": {"title": "Countess"}})
+    assert "Title: Director became a value that is not kept" in (await door.get(path)).text
 
 
 @pytest.mark.parametrize("page", ["run", "verify", "undo"])

@@ -77,6 +77,31 @@ async def test_an_account_is_named_for_somebody_without_any_and_linked(app: App,
     assert (await provision(app, ANNA))[object_id(3)] == "matched"
 
 
+async def test_what_provisioning_changes_of_a_named_account_is_foretold_and_counted(app: App, run: Any) -> None:
+    def planned_links(impact: Any) -> tuple[int, int]:
+        return impact.get("accounts", 0), impact.get("userName", 0)
+
+    before = planned_links(run["impact"])
+    assert await link(app, run, 3, account="anna.old") == ""
+    row = await row_of(app, run, 3)
+    assert row["review"]["changes"]["userName"] == {"from": "anna.old", "to": "anna.berg@contoso.com"}
+    now = await app.call("GET", f"linking/runs/{run['id']}")
+    assert planned_links(now["impact"]) == (before[0] + 1, before[1] + 1)
+    listed = await app.call("GET", f"linking/runs/{run['id']}/decisions", changes="userName")
+    assert row["id"] in [one["id"] for one in listed["decisions"]]
+    await review(app, run, "leave", rows=[row["id"]])
+    now = await app.call("GET", f"linking/runs/{run['id']}")
+    assert planned_links(now["impact"]) == before
+    await app.apply(run, links=1)
+
+
+async def test_what_provisioning_cannot_find_it_changes_nothing_of(app: App) -> None:
+    await app.bring(ACCOUNTS)
+    run = await app.plan(ANNA | {"accountEnabled": False})
+    assert await link(app, run, 3, account="anna.old") == ""
+    assert "changes" not in (await row_of(app, run, 3))["review"]
+
+
 async def test_an_identity_is_named_for_an_account_that_nobody_matches(app: App, run: Any) -> None:
     row = await of_account(app, run, "anna.old")
     answer = await review(app, run, "link", rows=[row["id"]], identity=object_id(3))

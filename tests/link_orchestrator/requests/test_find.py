@@ -132,3 +132,11 @@ async def test_a_plan_of_an_earlier_version_says_so(app: App) -> None:
     await directory.plan_names(run["id"]).clear()
     with pytest.raises(Refusal, match="make another one"):
         await found(app, run, find="ada")
+
+
+async def test_who_is_found_by_a_name_are_in_order_of_names_and_behind_no_row(app: App) -> None:
+    run = await plan(app)
+    row = (await app.decisions(run))[0]["id"]
+    for asked in ({"find": "ada", "behind": row}, {"behind": "x"}):
+        with pytest.raises(Refusal, match=r"^400 behind: name a row by its id"):
+            await app.call("GET", f"linking/runs/{run['id']}/decisions", **asked)

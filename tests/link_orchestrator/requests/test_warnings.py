@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,56 @@ class TestWhatItSays:
         assert "n/a (5), 0 (4)" in warned(run, "fillers")["warning"]
         run = await again(app, graph(1, "p1@contoso.com", otherMails=["team@contoso.com"]))
         assert warned(run, "sharedValues")["examples"][0]["value"] == "team@contoso.com"
+
+    @pytest.mark.parametrize(
+        ("here", "there", "said", "transform"),
+        [
+            (
+                ("123", "45", "11111"),
+                ("00123", "00045", "11111"),
+                "2 employee numbers of accounts",
+                "stripLeadingZeros",
+            ),
+            (("000123", "000045"), ("123", "45"), "2 employee numbers of identities", '{"padZeros": 6}'),
+        ],
+    )
+    async def test_numbers_without_the_zeros_of_the_other_side_are_told(
+        self, app: App, here: Sequence[str], there: Sequence[str], said: str, transform: str
+    ) -> None:
+        await app.bring(csv_file(*({"userName": f"p{one}", "employeeNumber": one} for one in here)))
+        people = [graph(n, f"q{n}@contoso.com", employeeId=one) for n, one in enumerate(there)]
+        told = warned(await app.plan(*people), "shortenedNumbers")
+        assert told["warning"].startswith(said)
+        assert transform in told["remedy"]
+        assert {one["value"] for one in told["examples"]} == {"123", "45"}
+
+    @pytest.mark.parametrize(
+        ("here", "there"),
+        [
+            (("123", "45"), ("124", "45678")),
+            (("00123", "00045"), ("00123", "00678")),
+            (("123", "45"), ("00123", "17", "18")),
+            (("123",), ()),
+        ],
+        ids=["plain", "padded", "of both kinds", "none"],
+    )
+    async def test_plain_numbers_on_both_sides_are_no_warning(
+        self, app: App, here: Sequence[str], there: Sequence[str]
+    ) -> None:
+        await app.bring(csv_file(*({"userName": f"p{one}", "employeeNumber": one} for one in here)))
+        people = [graph(n, f"q{n}@contoso.com", employeeId=one) for n, one in enumerate(there)]
+        run = await app.plan(*people, graph(9, "p123"))
+        assert "shortenedNumbers" not in [one["code"] for one in run.get("warnings", ())]
+
+    async def test_zeros_that_a_rule_strips_are_no_warning(self, app: App) -> None:
+        rule = {"rule": "employeeNumber", "trust": "weak", "transforms": ["stripLeadingZeros"]}
+        policy = await app.call("GET", "directory/policy")
+        rules = [one for one in policy["rules"] if one["rule"] != "employeeNumber"]
+        await app.call("PUT", "directory/policy", {"rules": [*rules, rule]})
+        await app.bring(csv_file({"userName": "ada", "employeeNumber": "123"}))
+        run = await app.plan(graph(1, "ada@contoso.com", employeeId="00123"))
+        assert run["counts"]["review"] == 1
+        assert "shortenedNumbers" not in [one["code"] for one in run.get("warnings", ())]
 
     async def test_disabled_identities_and_deactivated_accounts_are_told(self, app: App) -> None:
         await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "bob@contoso.com", "active": "no"}))

@@ -9,7 +9,9 @@ import pytest
 
 from shared.directory.directory import Directories
 from shared.directory.keys import AUDIT
+from shared.directory.records.model import ENTERPRISE
 from shared.tables.port import Insert
+from tests.link_orchestrator.passes.test_undo import linked, scim_patch, undo
 from tests.link_orchestrator.running import App, Refusal, csv_file, serving
 
 
@@ -99,6 +101,45 @@ async def test_a_page_reads_no_change_before_it(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(app.tables, "query", counted)
         await app.call("GET", f"accounts/{account}", count="3")
         assert sum(read) == 3
+
+
+async def test_an_undo_leaves_what_happened_before_it_as_it_happened(tmp_path: Path) -> None:
+    async with serving(tmp_path) as app:
+        run = await linked(app, "ada", department="Sales")
+        await scim_patch(
+            app, "ada", title="Director", displayName="Ada Lovelace", **{f"{ENTERPRISE}:department": "Law"}
+        )
+        account = (await app.account("ada@contoso.com"))["id"]
+        written = {
+            "displayName": {"to": "Ada Lovelace"},
+            "title": {"from": "Engineer", "to": "Director"},
+            f"{ENTERPRISE}:department": {"from": "Sales", "to": "Law"},
+        }
+        before = (await pages(app, account, 1000))[0]
+        assert before[-1]["values"] == written
+        await undo(app, run)
+        (history,) = await pages(app, account, 1000)
+        assert history[: len(before)] == before
+        back = {
+            name: dict(zip(("to", "from"), (one.get("from"), one["to"]), strict=True)) for name, one in written.items()
+        }
+        assert history[-1]["values"] == back | {"displayName": {"from": "Ada Lovelace"}}
+
+
+async def test_what_a_change_made_and_nobody_knows_any_more_is_not_none(tmp_path: Path) -> None:
+    async with serving(tmp_path) as app:
+        await linked(app, "ada", department="Sales")
+        await scim_patch(app, "ada", title="Director", **{f"{ENTERPRISE}:department": "Law"})
+        account = (await app.account("ada@contoso.com"))["id"]
+        await app.call("POST", f"accounts/{account}/release")
+        await app.call(
+            "PATCH", f"accounts/{account}", {"document": {"title": None, ENTERPRISE: {"department": "West"}}}
+        )
+        (history,) = await pages(app, account, 1000)
+        assert history[-3]["values"] == {
+            "title": {"from": "Engineer", "unknown": True},
+            f"{ENTERPRISE}:department": {"from": "Sales", "unknown": True},
+        }
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ async def check_invariants(store: Tables, name: str = "small") -> list[Account]:
 
 
 async def stale_rows(store: Tables, name: str = "small") -> int:
-    """Return how many claims and pointers no account carries; an identity's may be held for an externalId alone."""
+    """Return how many claims and pointers lead to accounts that may not be found by them."""
     directory = await reopened(store, name)
     right: set[tuple[str, str]] = set()
     held: set[tuple[str, str, str]] = set()
@@ -44,6 +44,7 @@ async def stale_rows(store: Tables, name: str = "small") -> int:
             right |= {directory.keys.claim(key) for key in account.claims()}
             right |= {directory.keys.pointer(key, account.id) for key in account.pointers()}
             held |= {(*directory.keys.claim(key), account.id) for key in account.held()}
+            held |= {(*directory.keys.pointer(key, account.id), account.id) for key in account.led_by()}
         for partition in (directory.keys.resources(bucket), directory.keys.pointers(bucket)):
             rows = await _rows(directory, partition)
             found |= {

@@ -1,23 +1,36 @@
-"""Three writers at once, in the same turns each time: however they hinder each other, one of them succeeds."""
+"""Two or three writers at once, in the same turns each time: however they hinder each other, one of them succeeds."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import pytest
 
 from infra.local.faults import Call, Fault, FaultyTables
 from shared.directory.directory import Directories, Directory
+from shared.directory.errors import DirectoryError
 from shared.directory.records import claims
+from shared.directory.records.bulk import BulkOutcome, create_many, replace_many
 from shared.directory.records.model import Account, Status
 from shared.directory.records.resources import retry_stale
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.invariants import check_invariants
-from tests.shared.directory.people import change, commits_account, create, linked, outcome, small, with_changes
+from tests.shared.directory.people import (
+    BY,
+    change,
+    commits_account,
+    create,
+    linked,
+    outcome,
+    person,
+    small,
+    with_changes,
+)
 
 T = TypeVar("T")
 Act = Callable[[Directory, Account], Awaitable[object]]
@@ -36,6 +49,25 @@ ACTS: dict[str, Act] = {
     "rename": changes(lambda own: with_changes(own, userName="x")),
     "link": changes(lambda own: linked(own, "i")),
 }
+
+
+def alone(many: Callable[[Directory, Account], Awaitable[Sequence[BulkOutcome]]]) -> Act:
+    """Write one account as many are written together; raise what became of it."""
+
+    async def act(d: Directory, own: Account) -> None:
+        (found,) = await many(d, own)
+        if isinstance(found, DirectoryError):
+            raise found
+
+    return act
+
+
+WITH_IDENTITY: dict[str, Act] = {
+    **{kind: ACTS[kind] for kind in ("create", "stamp", "link")},
+    "import": alone(lambda d, own: create_many(d.accounts, [person(d, f"new-{own.user_name}", externalId="i")], by=BY)),
+    "run": alone(lambda d, own: replace_many(d.accounts, [(own, linked(own, "i"))], by=BY, action="link")),
+}
+"""What looks who else has an identity, and fences them off without giving way (find_second, refuse_linked)."""
 
 
 class Turns:
@@ -129,6 +161,17 @@ async def outcomes(store: Tables, name: str, acts: list[Act], turns: Turns) -> l
 async def test_of_three_who_want_the_same_one_gets_it(sqlite_tables: SqliteTables, kind: str) -> None:
     for number, seed in enumerate((None, *range(20))):
         found = await outcomes(sqlite_tables, f"at{number}", [ACTS[kind]] * 3, Turns(seed))
+        assert None in found, (seed, found)
+        await check_invariants(sqlite_tables, f"at{number}")
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(WITH_IDENTITY, 2)))
+async def test_of_two_who_want_one_identity_in_different_ways_one_gets_it(
+    sqlite_tables: SqliteTables, one: str, other: str
+) -> None:
+    for number, seed in enumerate((None, *range(5))):
+        acts = [WITH_IDENTITY[one], WITH_IDENTITY[other]]
+        found = await outcomes(sqlite_tables, f"at{number}", acts, Turns(seed))
         assert None in found, (seed, found)
         await check_invariants(sqlite_tables, f"at{number}")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from shared.tables import sqlite
-from shared.tables.access import read_range
+from shared.tables.access import read_range, scan
 from shared.tables.port import ANY, Delete, Insert, LimitExceeded, Merge, Replace, Unavailable, Upsert, VersionConflict
 from shared.tables.sqlite import GROUPS_AHEAD, PAGE_BYTES, SqliteTables
 from tests.waiting import PATIENCE
@@ -436,3 +436,21 @@ async def test_a_page_of_large_rows_ends_by_its_bytes(sqlite_tables: SqliteTable
     assert [row.key for row in await read_range(sqlite_tables, "p", "", None, top=1000)] == keys
     assert [row.key for row in await read_range(sqlite_tables, "p", "k05", "k31", top=17)] == keys[5:22]
     assert [row.key for row in (await sqlite_tables.query("p", top=1)).rows] == keys[:1]
+
+
+@pytest.mark.parametrize("column", ["text1", "small", "none"])
+async def test_a_page_of_one_column_ends_by_the_bytes_of_the_rows_that_it_is_picked_from(
+    sqlite_tables: SqliteTables, column: str
+) -> None:
+    """Its checksum is that of all columns, so that SQLite reads all of them whichever is wanted."""
+    keys = [f"k{number:02d}" for number in range(40)]
+    for key in keys:
+        columns = {f"text{n}": "ä" * 30_000 for n in range(5)} | {"small": key}
+        await sqlite_tables.commit("p", [Insert(key, columns)])
+    page = await sqlite_tables.query("p", select=[column])
+    assert len(page.rows) == 7
+    assert page.continuation is not None
+    found = [row async for row in scan(sqlite_tables, "p", select=[column])]
+    assert [row.key for row in found] == keys
+    wanted = {"text1": ["ä" * 30_000] * 40, "small": keys, "none": [None] * 40}[column]
+    assert [row.columns.get(column) for row in found] == wanted

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from shared.tables.port import ANY, AlreadyExists, Damaged, Delete, Insert, Merge, Replace, Upsert, VersionConflict
+from shared.tables import sqlite
+from shared.tables.port import (
+    ANY,
+    AlreadyExists,
+    Damaged,
+    Delete,
+    Insert,
+    Merge,
+    Replace,
+    Unavailable,
+    Upsert,
+    VersionConflict,
+)
 from shared.tables.sqlite import LARGE_BYTES, SqliteTables
 from shared.tables.sqlite_proof import place_sum
 
@@ -180,3 +192,57 @@ async def test_a_file_of_an_earlier_version_is_read_and_its_next_large_row_is_ke
     assert _kept(connection) == 1
     await tables.close()
     SqliteTables.check(path)
+
+
+@pytest.mark.parametrize("earlier", [EARLIER_SCHEMA, ""], ids=["earlier", "new"])
+async def test_on_a_full_disk_a_table_is_made_completely_or_not_at_all(
+    path: Path, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, earlier: str
+) -> None:
+    """Half of it would be opened, and every read would fail later for a column or a table that is not there."""
+    connection.executescript(f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; {earlier}")
+    made = "SELECT name, sql FROM sqlite_master ORDER BY name"
+    before = connection.execute(made).fetchall()
+    connect, refused = sqlite._connect, list[str]()
+    for pages in range(1, 20):
+
+        def small(path: Path, pages: int = pages) -> sqlite3.Connection:
+            opened = connect(path)
+            opened.execute(f"PRAGMA max_page_count = {pages}")
+            return opened
+
+        monkeypatch.setattr(sqlite, "_connect", small)
+        try:
+            await SqliteTables.open(path).close()
+            break
+        except Unavailable as problem:
+            refused.append(str(problem))
+        assert connection.execute(made).fetchall() == before
+    monkeypatch.undo()
+    assert refused
+    assert all(said.startswith(f"{path} cannot be opened: database or disk is full. ") for said in refused)
+    SqliteTables.check(path)
+    tables = SqliteTables.open(path)
+    await tables.commit("p", [Insert("1", LARGE), Upsert("2", SMALL)])
+    await tables.commit("p", [Delete("1", ANY)])
+    assert _kept(connection) == 0
+    await tables.close()
+
+
+async def test_what_an_earlier_version_leaves_of_a_large_row_is_removed_at_the_start(
+    path: Path, connection: sqlite3.Connection
+) -> None:
+    tables = SqliteTables.open(path)
+    await tables.commit("p", [Insert("1", LARGE), Insert("2", LARGE), Insert("3", SMALL)])
+    await tables.close()
+    # Of a row that it replaces so, SQLite calls no trigger for the deletion.
+    connection.execute(
+        "INSERT OR REPLACE INTO scimlink (partition, key, etag, columns) "
+        "SELECT partition, key, 'W/\"0123456789abcdef.1\"', '{}' FROM scimlink WHERE large = 1"
+    )
+    connection.commit()
+    assert connection.execute("SELECT id FROM scimlink_large").fetchall() == [(1,), (2,)]
+    SqliteTables.check(path)
+    assert connection.execute("SELECT id FROM scimlink_large").fetchall() == [(2,)]
+    tables = SqliteTables.open(path)
+    assert [row.columns for row in (await tables.query("p")).rows] == [{}, LARGE, SMALL]
+    await tables.close()

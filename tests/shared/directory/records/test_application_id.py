@@ -12,7 +12,8 @@ import pytest
 from infra.local.faults import FaultyTables
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists, DirectoryError
-from shared.directory.keys import application_key
+from shared.directory.keys import Key, application_key
+from shared.directory.records import claims
 from shared.directory.records.bulk import create_many, replace_many
 from shared.directory.records.model import Account, digest_facts
 from shared.directory.sweep import sweep
@@ -212,6 +213,25 @@ async def test_two_writers_never_both_get_it_wherever_one_waits(
         if not reached:
             assert number > 2
             return
+
+
+@pytest.mark.parametrize("key", [Key("userName", "bea"), application_key("17")], ids=["name", "applicationId"])
+async def test_who_waits_for_a_claim_holds_up_no_other_create(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, key: Key
+) -> None:
+    """The claim of somebody who died with it: whoever wants it waits for up to four seconds, once."""
+    directory = await small(sqlite_tables, buckets=1)
+    ann = await create(directory, "ann")
+    await directory.accounts.claims.hold(key, ann.id)
+    beside: list[str] = []
+
+    async def meanwhile(seconds: float) -> None:
+        beside.append((await asyncio.wait_for(create(directory, "carl"), 10)).user_name)
+
+    monkeypatch.setattr(claims, "sleep", meanwhile)
+    await make(directory, "bea")
+    assert beside == ["carl"]
+    assert len(await check_invariants(sqlite_tables)) == 3
 
 
 async def test_what_a_crash_leaves_of_it_is_swept_and_stands_in_nobodys_way(tables: Tables) -> None:
