@@ -44,7 +44,11 @@ DECISIONS: Final[Bars] = {
         "Such an address proves nothing. Stays as it is, unless a review links it.",
     ),
     "protected": Bar("Protected account", "apart", "No run and no provisioning touches it."),
-    "excluded": Bar("Excluded", "apart", "The policy excludes this person; the row names the entry. Stays as it is."),
+    "excluded": Bar(
+        "Excluded",
+        "apart",
+        "No run links whom the policy excludes; the row names the entry. Who matches no account is created.",
+    ),
     "setAside": Bar(
         "Account set aside", "apart", "The policy sets the account aside; the row names the entry. Stays as it is."
     ),

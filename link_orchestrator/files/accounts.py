@@ -278,7 +278,7 @@ def _check(header: Header, columns: Columns) -> None:
 _NAME: Final = Needed(
     ("userName", "emails", "email"),
     "the user name or the e-mail address",
-    ("mail", "upn", "login", "username", "user", "account", "konto", "benutzer", "name", "id"),
+    ("mail", "upn", "login", "username", "user", "account", "konto", "benutzer", "kennung", "name", "id"),
 )
 
 

@@ -49,7 +49,7 @@ def check_named(named: Mapping[str, str], known: Iterable[str]) -> dict[str, str
 class Needed:
     """Columns of which a file must have one: what they hold, and parts of headers by which one may be guessed.
 
-    `any_other` says that any other header may be shown as an example, where none is likely.
+    `any_other` says that a column with any other header may hold it, where none is likely.
     """
 
     columns: Sequence[str]
@@ -89,11 +89,17 @@ class Columns:
             return None
         what = " and no column holds ".join(one.what for one in lacking)
         what = f"No column holds {what}. {_found(headers)}"
-        if not (chosen := self._guess(headers, lacking)):
-            return Advice(what, "Export it with that column, too.", "export")
+        chosen, left = self._guess(headers, lacking), self._unnamed(headers)
+        if not chosen and not (left and all(one.any_other for one in lacking)):
+            return Advice(what, _EXPORT, "export")
+        remedy, code = "Say which it is", "columns"
+        if not chosen:
+            # To name a column that is not likely would be followed: departments became user names.
+            chosen = {f"header of the column with {one.what}": one.columns[0] for one in lacking}
+            remedy, code = f"{_EXPORT} If one of these has it, say which", "exportOrColumns"
         text = json.dumps(chosen, ensure_ascii=False)
-        remedy = f"Say which it is, as in {text}: add ?columns={quote(text, safe='')} to the address."
-        return Advice(what, remedy, "columns", {"example": ", ".join(f"{one} = {is_}" for one, is_ in chosen.items())})
+        remedy += f", as in {text}: add ?columns={quote(text, safe='')} to the address."
+        return Advice(what, remedy, code, {"example": ", ".join(f"{one} = {is_}" for one, is_ in chosen.items())})
 
     def of(self, cells: Mapping[str, object]) -> Layout:
         """Return the layout of a row."""
@@ -129,21 +135,24 @@ class Columns:
                     found[column].append((rank, header))
         return {column: [header for _, header in sorted(ranked)] for column, ranked in found.items()}
 
+    def _unnamed(self, headers: Sequence[str]) -> list[str]:
+        """Return the headers that the caller may say something of: no name that cannot be written out, as in JSON."""
+        return [name for name in headers if plain(name) and name.isprintable() and not self.is_named(name)]
+
     def _guess(self, headers: Sequence[str], lacking: Sequence[Needed]) -> dict[str, str]:
         """Return the headers that look most like the columns that a file lacks; {} where none is left for one."""
-        # A name that cannot be written out, as JSON may have one, is no example.
-        left = [name for name in headers if plain(name) and name.isprintable() and not self.is_named(name)]
+        left = self._unnamed(headers)
         read = {name for held_by in self.of(dict.fromkeys(headers)).values() for name in held_by}
         left = [name for name in left if name not in read] or left
         chosen: dict[str, str] = {}
         for one in lacking:
             free = [name for name in left if name not in chosen]
-            likely = [name for part in one.likely for name in free if part in plain(name)]
-            if guess := next(iter([*likely, *(free if one.any_other else ())]), None):
+            if guess := next((name for part in one.likely for name in free if part in plain(name)), None):
                 chosen[guess] = one.columns[-1] if "mail" in plain(guess) and "email" in one.columns else one.columns[0]
         return chosen if len(chosen) == len(lacking) else {}
 
 
+_EXPORT: Final = "Export it with that column, too."
 _MOST: Final = 80
 _FEW: Final = 3
 """Names that a title has at most, or the row above a header in which cells are merged."""

@@ -85,7 +85,7 @@ def _read(file: bytes, content_type: str, named: Mapping[str, str], notes: Notes
     for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS, notes=notes):
         keeper.look(row)
         if isinstance(row, Header):
-            found.check(row, Needed(("group",), "the group's name", ("group", "grup", "team", "name")))
+            found.check(row, Needed(("group",), "the group's name", ("group", "grup", "team", "equip", "name")))
         elif isinstance(row, Problem):
             yield row
         else:

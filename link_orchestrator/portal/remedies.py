@@ -23,6 +23,8 @@ from shared.directory.text import Advice as Advice
 REFUSED: Final[Mapping[str, str]] = {
     "columns": "Say which it is under More choices, with a line like: {example}",
     "export": "Export it with that column, too.",
+    "exportOrColumns": "Export it with that column, too. If one of these has it, say which under More choices, with a "
+    "line like: {example}",
     "table": "Download one from this page, fill in {columns}, and send it back.",
     "anotherPlan": "Tick that the file is of another plan, and choose it again. Or download the rows of this one.",
     "oneDomain": "write one a line",

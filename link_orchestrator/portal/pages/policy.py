@@ -19,6 +19,8 @@ from shared.scim.errors import InvalidValue, ScimError
 Document = Mapping[str, Any]
 
 EXAMPLES: Final = "5"
+MOST_CREATED: Final = 50
+"""People who are excluded, and created all the same, that are counted: those that a page of decisions shows."""
 """People and accounts that are shown as examples of whom an exclusion matches."""
 ENTRIES: Final = "10"
 """Entries of the history that are shown at once."""
@@ -65,6 +67,8 @@ class Policy:
     switches: Mapping[str, tuple[str, str]]
     newer: Sequence[tuple[str, str, str]] = ()
     """What differs between the policy as somebody else stored it meanwhile and what was typed: label, stored, typed."""
+    created: Sequence[Document] = ()
+    """The first rows of the last plan about people who are excluded, and whom provisioning creates all the same."""
     is_edited: bool = False
     """Whether there is something in the form that was not saved."""
     name_ids: Sequence[tuple[str, str]] = NAME_IDS
@@ -82,6 +86,11 @@ class Policy:
     def matched(self) -> int:
         """How many identities the exclusions left out in the last plan."""
         return int(self.run["counts"].get("excluded", 0)) if self.run else 0
+
+    @property
+    def many_created(self) -> str:
+        """How many of them provisioning creates all the same, as the last plan predicts."""
+        return f"more than {MOST_CREATED}" if len(self.created) > MOST_CREATED else str(len(self.created))
 
     @property
     def set_aside(self) -> int:
@@ -157,6 +166,7 @@ async def _show(asked: Asked, typed: Fields | None) -> Outcome:
     )
     run = next((one for one in runs["runs"] if "planned" in one), None)
     excluded, aside = await _examples(asked, run, "excluded"), await _examples(asked, run, "setAside")
+    created = await _examples(asked, run, "excluded", count=str(MOST_CREATED + 1), predicted="created")
     return Shown(
         "policy.html",
         Policy(
@@ -172,6 +182,7 @@ async def _show(asked: Asked, typed: Fields | None) -> Outcome:
             run=run,
             excluded=excluded,
             aside=aside,
+            created=created,
             switches=SWITCHES,
             newer=Fields.of(policy).beside(typed) if typed and asked.form["seen"] != _number(latest) else (),
             is_edited=typed is not None,
@@ -179,11 +190,15 @@ async def _show(asked: Asked, typed: Fields | None) -> Outcome:
     )
 
 
-async def _examples(asked: Asked, run: Document | None, decision: str) -> Sequence[Document]:
-    """Return the first rows of the last plan that the policy left out."""
+async def _examples(
+    asked: Asked, run: Document | None, decision: str, count: str = EXAMPLES, **conditions: str
+) -> Sequence[Document]:
+    """Return the first rows of the last plan that the policy left out, and that meet conditions."""
     if run is None or not run["counts"].get(decision):
         return []
-    page = await asked.api.find("linking/runs/{id}/decisions", id=run["id"], decision=decision, count=EXAMPLES)
+    page = await asked.api.find(
+        "linking/runs/{id}/decisions", id=run["id"], decision=decision, count=count, **conditions
+    )
     return page["decisions"] if page else []
 
 

@@ -166,7 +166,9 @@ def _objection(text: str) -> str | Advice:
         remedy = f'for a domain and its subdomains write {{"domain": "{domain}", "subdomains": true}}'
         return Advice(f"{said!r}: there are no wildcards;", remedy, "subdomains", {"domain": domain})
     if meant and "." in meant:
-        return f"{said!r} is no domain: write {meant}"
+        # A site's name is no mail domain: without its www. it mostly is.
+        mail = meant.removeprefix("www.")
+        return f"{said!r} is no domain: write {mail if '.' in mail else meant}"
     return f"{said!r} is no domain: write it like contoso.com"
 
 

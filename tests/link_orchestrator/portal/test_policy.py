@@ -15,7 +15,7 @@ from link_orchestrator.portal.pages.policy_form import RULES, Fields, _share, be
 from shared.directory.matching.policy import Policy, Rule, read_asked
 from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
 from tests.link_orchestrator.portal.runs import api_of, plan_demo
-from tests.link_orchestrator.running import object_id
+from tests.link_orchestrator.running import csv_file, graph, object_id
 
 POLICY = {
     "verifiedDomains": ["contoso.com", {"domain": "fabrikam.com", "subdomains": True}],
@@ -260,6 +260,25 @@ async def test_whom_the_policy_left_out_of_the_last_plan_is_shown(door: Door) ->
     assert all(row["identity"]["userPrincipalName"] in page.text for row in rows[:5])
     assert policy["excluded"], "the demo's policy excludes somebody"
     assert "waits for its approval" in (await door.get("plan")).text
+
+
+async def test_whom_an_exclusion_does_not_keep_from_being_created_is_said_beside_it(door: Door) -> None:
+    async with api_of(door) as api:
+        people = ["svc-new@contoso.com", "svc-old@contoso.com"]
+        await api.bring(csv_file({"userName": people[1]}))
+        policy = {"verifiedDomains": ["contoso.com"], "excluded": [{"pattern": "svc-*"}]}
+        await api.call("PUT", "directory/policy", policy)
+        before = await door.get("policy")
+        assert "whom no account matches it creates in any case" in before.text
+        assert "all the same" not in before.text
+        run = await api.plan(*(graph(number, name) for number, name in enumerate(people, 1)))
+        page = await door.get("policy")
+        assert "Provisioning creates 1 of them all the same, as that plan predicts, such as svc-new@" in page.text
+        listed = f"runs/{run['id']}/decisions?decision=excluded&predicted=created"
+        assert f"/portal/{listed.replace('&', '&amp;')}" in page.html
+        rows = (await door.get(listed)).text
+        assert people[0].partition("@")[0] in rows
+        assert people[1].partition("@")[0] not in rows
 
 
 async def test_a_domain_is_shown_in_the_letters_that_it_was_typed_in(door: Door) -> None:

@@ -24,7 +24,8 @@ def policy(*domains: Any) -> Policy:
     [
         ("@contoso.com", "write contoso.com"),
         ("jane@contoso.com", "write contoso.com"),
-        ("https://www.contoso.com/login?x=1", "write www.contoso.com"),
+        ("https://www.contoso.com/login?x=1", "write contoso.com"),
+        ("https://www.contoso", "write www.contoso"),
         ("contoso.com:443", "write contoso.com"),
         ("contoso.com.", "write contoso.com"),
         (" contoso.com", "write contoso.com"),
