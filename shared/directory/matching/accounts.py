@@ -123,7 +123,7 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
         others = tuple(rival.object_id for rival in candidate.rivals if rival.sure and rival.excluded)
         return Decision(DecisionKind.CONFLICT, against, account, evidence, others)
     mine = trust_of(evidence)
-    asleep = "" if account.active else _DEACTIVATED
+    asleep = "" if account.active else SWITCHED_ON if identity.account_enabled else STAYS_OFF
     if mine is None:
         outside_ = _outside(by, evidence, policy) + asleep
         return Decision(DecisionKind.OUTSIDE_VERIFIED_DOMAINS, outside_, account, evidence)
@@ -151,7 +151,8 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
     return Decision(DecisionKind.LINK, reason, account, evidence, everybody)
 
 
-_DEACTIVATED: Final = " The account is deactivated here: once it is linked, provisioning switches it on."
+SWITCHED_ON: Final = " The account is deactivated here: once it is linked, provisioning switches it on."
+STAYS_OFF: Final = " The account is deactivated here, and stays so: provisioning leaves the person out."
 
 
 PARTED: Final = "an undo or a release took the two apart: only a person joins them again."
