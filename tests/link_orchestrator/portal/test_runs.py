@@ -890,6 +890,15 @@ def test_a_verified_pilot_leads_to_the_rest_of_its_plan(phase: str, then: str) -
     assert then in told
 
 
+async def test_an_import_after_a_run_asks_nobody_to_undo_the_run_first(door: Door, api: Api) -> None:
+    first = await api.bring(csv_file({"userName": "ada@contoso.com"}))
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    await api.apply(await api.plan(graph(1, "ada@contoso.com")), links=1)
+    second = await api.bring(csv_file({"userName": "bob@contoso.com"}))
+    assert "Undo the run first" in (await door.get(f"imports/{first['id']}")).text
+    assert "Undo the run first" not in (await door.get(f"imports/{second['id']}")).text
+
+
 async def test_an_accounts_page_tells_after_an_undo_what_happened_as_it_did_before(door: Door, api: Api) -> None:
     await api.bring(csv_file({"userName": "ada@contoso.com", "title": "Engineer"}))
     await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
