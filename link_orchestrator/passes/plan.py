@@ -16,7 +16,7 @@ from link_orchestrator.passes.excluded_groups import policy_with_members
 from link_orchestrator.passes.pairs import identities_in
 from link_orchestrator.passes.said import WARNED, Said
 from link_orchestrator.passes.shared_values import places_of
-from link_orchestrator.prediction.cycle import Prediction, carried, predict
+from link_orchestrator.prediction.cycle import PredictedOutcome, Prediction, carried, predict
 from link_orchestrator.run import (
     ASSIGNED,
     CARRIED,
@@ -43,7 +43,16 @@ from link_orchestrator.staged import (
 )
 from shared.directory.directory import Directory
 from shared.directory.keys import Key, Keys, fold
-from shared.directory.matching.accounts import Decision, DecisionKind, decide, is_parted, objection_of, stays_local
+from shared.directory.matching.accounts import (
+    STAYS_OFF,
+    SWITCHED_ON,
+    Decision,
+    DecisionKind,
+    decide,
+    is_parted,
+    objection_of,
+    stays_local,
+)
 from shared.directory.matching.authority import mark_of
 from shared.directory.matching.evidence import (
     AccountFacts,
@@ -462,7 +471,8 @@ def _row(
     candidates: Sequence[Candidate] = (),
     said: Said | None = None,
 ) -> PlanRow:
-    shown: dict[str, Any] = {"reason": decision.reason}
+    skipped = predicted is not None and predicted.outcome is PredictedOutcome.SKIPPED
+    shown: dict[str, Any] = {"reason": decision.reason.replace(SWITCHED_ON, STAYS_OFF) if skipped else decision.reason}
     account = decision.account
     versions: dict[str, str] = {}
     if identity is not None:

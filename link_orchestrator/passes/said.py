@@ -69,9 +69,13 @@ class Said:
 
     def codes(self, identity: Identity, account: AccountFacts) -> list[str]:
         """Return the codes of what linking the two would bring."""
-        said = ((INACTIVE, not account.active), (DISABLED, not identity.account_enabled))
-        codes = [code for code, is_so in said if is_so]
-        return codes if self.is_assigned(identity) else [*codes, UNASSIGNED]
+        goes_through = identity.account_enabled and self.is_assigned(identity)  # otherwise it switches nobody on
+        said = (
+            (INACTIVE, not account.active and goes_through),
+            (DISABLED, not identity.account_enabled),
+            (UNASSIGNED, not self.is_assigned(identity)),
+        )
+        return [code for code, is_so in said if is_so]
 
     def changes(
         self, identity: Identity, candidate: Candidate, predicted: Prediction | None = None

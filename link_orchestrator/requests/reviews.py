@@ -17,7 +17,7 @@ from link_orchestrator.approving import count_reviews
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started
 from link_orchestrator.passes.counterparts import find_row, foretell_changes, objections
-from link_orchestrator.prediction.cycle import after_review
+from link_orchestrator.prediction.cycle import PredictedOutcome, after_review
 from link_orchestrator.problem_report import BY_REASON
 from link_orchestrator.problems import count_reasons
 from link_orchestrator.requests.jobs import as_it_stands, find_job, select_rows, shown
@@ -299,7 +299,7 @@ async def _choose(
             elif account is None:
                 refused[name] = "account: no account has that id"
             else:
-                links[name] = _Choice(wish.row, account_id, _named(account))
+                links[name] = _Choice(wish.row, account_id, _named(wish.row, account))
     named = [replace(one.row, review=one.review.to_json()) for one in links.values() if one.review.version is not None]
     against = await objections(directory, job, named)
     changes = await foretell_changes(directory, job, [row for row in named if row.id not in against])
@@ -310,8 +310,9 @@ async def _choose(
     return links, refused | {by_row[row_id]: reason for row_id, reason in against.items()}
 
 
-def _named(account: Account) -> Review:
+def _named(row: PlanRow, account: Account) -> Review:
     """Return the review that links an account which its row does not show."""
+    skipped = row.shown.get("predicted", {}).get("outcome") == PredictedOutcome.SKIPPED
     return Review(
         LINK,
         "",
@@ -320,7 +321,7 @@ def _named(account: Account) -> Review:
         version=account.etag,
         user_name=account.user_name,
         application_id=account.application_id,
-        warnings=() if account.active else (INACTIVE,),
+        warnings=() if account.active or skipped else (INACTIVE,),
     )
 
 

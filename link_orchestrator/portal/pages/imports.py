@@ -19,7 +19,8 @@ async def show_import(asked: Asked) -> Outcome:
     # Not by the directory's document, which looks at accounts: this page is read every few seconds while one goes on.
     runs = (await asked.api.get("linking/runs", count="1"))["runs"]
     undos = (await asked.api.get("linking/undos", count="1"))["undos"]
-    links = runs[0]["counts"].get("linked", 0) if runs else 0
+    # A run that was approved before the import linked nobody whom it made.
+    links = runs[0]["counts"].get("linked", 0) if runs and runs[0].get("approved", "") > read.job["started"] else 0
     waits = runs and runs[0]["phase"] == "planned" and runs[0]["started"] > read.job["started"]
     read = replace(read, waiting=runs[0] if waits else None)
     if not links or any(undo["options"].get("run") == runs[0]["id"] for undo in undos):

@@ -198,7 +198,8 @@ def _next_of_run(run: Document, latest: Mapping[str, Document], runs: Sequence[D
                 return Next("Plan", title, f"{why} A plan of everybody has their rows.", "Make a plan", "plan")
             return _after_linking(run, verification, here)
         case _:
-            text = f"The last run is {run['phase']}. What it linked stays linked, and can be taken back on its page."
+            stays = "What it linked stays linked, and can be taken back on its page."
+            text = f"The last run is {run['phase']}. {stays if words.has_linked(run) else 'It linked nobody.'}"
             return Next("Plan", "Make another plan", text, "Make a plan", "plan")
 
 

@@ -25,6 +25,8 @@ class OneRun:
     """When provisioning last changed something, if that was after the end of the run; "" otherwise."""
     stopped: str = ""
     """Why provisioning stays stopped though the run is done, "" where it may go on."""
+    import_undo: str = ""
+    """The undo of an import that began since a plan that waits was made, "" for none."""
 
     @property
     def after_undo(self) -> words.Told | None:
@@ -108,7 +110,15 @@ async def show(asked: Asked) -> Outcome:
     progress = Progress.of_job(run.document, datetime.now(UTC)) if run.busy else None
     provisioned = await _provisioned(asked, run)
     stopped = "" if provisioned else await _stopped(asked, run)
-    return Shown("run.html", OneRun(run, basis, progress, provisioned, stopped))
+    return Shown("run.html", OneRun(run, basis, progress, provisioned, stopped, await _import_undo(asked, run)))
+
+
+async def _import_undo(asked: Asked, run: Run) -> str:
+    if not run.waits:
+        return ""
+    imports = (await asked.api.get("linking/imports"))["imports"]
+    undos = [one["takenBack"] for one in imports if "takenBack" in one]
+    return next((str(one["undo"]) for one in undos if one["started"] > run.document["started"]), "")
 
 
 async def _stopped(asked: Asked, run: Run) -> str:

@@ -114,7 +114,7 @@ def _taken_apart(identity: Identity, candidates: Sequence[Candidate], policy: Po
             return Decision(DecisionKind.PROTECTED, f"{was}, but {_PROTECTED}", account)
         if against := objection_of(identity, candidate, policy):
             return Decision(DecisionKind.CONFLICT, against, account)
-        asleep = "" if account.active else _DEACTIVATED
+        asleep = _asleep(identity, account)
         return Decision(DecisionKind.REVIEW, f"{was}, but {PARTED}{asleep}", account)
     return None
 
@@ -157,7 +157,7 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
         others = tuple(rival.object_id for rival in candidate.rivals if rival.sure and rival.excluded)
         return Decision(DecisionKind.CONFLICT, against, account, evidence, others)
     mine = trust_of(evidence)
-    asleep = "" if account.active else _DEACTIVATED
+    asleep = _asleep(identity, account)
     if mine is None:
         outside_ = _outside(by, evidence, policy) + asleep
         return Decision(DecisionKind.OUTSIDE_VERIFIED_DOMAINS, outside_, account, evidence)
@@ -185,7 +185,15 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
     return Decision(DecisionKind.LINK, reason, account, evidence, everybody)
 
 
-_DEACTIVATED: Final = " The account is deactivated here: once it is linked, provisioning switches it on."
+def _asleep(identity: Identity, account: AccountFacts) -> str:
+    """Return what becomes of an account that is deactivated here, as the end of a reason; "" for any other."""
+    if account.active:
+        return ""
+    return SWITCHED_ON if identity.account_enabled else STAYS_OFF
+
+
+SWITCHED_ON: Final = " The account is deactivated here: once it is linked, provisioning switches it on."
+STAYS_OFF: Final = " The account is deactivated here, and stays so: provisioning leaves the person out."
 
 
 PARTED: Final = "an undo or a release took the two apart: only a person joins them again."

@@ -74,6 +74,7 @@ async def test_an_import_that_a_waiting_plan_knows_says_so_before_its_undo_and_w
         path = f"imports/{imported['id']}"
         assert "A plan waits" not in (await door.get(path)).text
         run = await api.plan(graph(1, "ada@contoso.com"))
+        assert "An import was taken back" not in (await door.get(f"runs/{run['id']}")).text
         before = await door.get(path)
         assert (
             "waits for its approval with 1 link. Accounts that this import made and the plan would link are"
@@ -83,6 +84,8 @@ async def test_an_import_that_a_waiting_plan_knows_says_so_before_its_undo_and_w
         _, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
         assert "taken back partly: 1 account is not what it was before it. Each row says why." in undone.text
         assert "What the import made and changed is taken back" not in undone.text
+        plan = await door.get(f"runs/{run['id']}")
+        assert "An import was taken back since the plan was made" in plan.text
         await api.call("POST", f"linking/runs/{run['id']}/cancel")
         await api.wait(f"linking/runs/{run['id']}", "cancelled")
     assert "A plan waits" not in (await door.get(path)).text

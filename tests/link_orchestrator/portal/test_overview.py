@@ -91,6 +91,13 @@ def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: 
     assert f'href="/portal/{path}"' in page
 
 
+@pytest.mark.parametrize("linked", [0, 8])
+def test_a_cancelled_run_is_said_to_have_linked_whom_it_did(linked: int) -> None:
+    run = job("run", "cancelled", counts={"linked": linked}, approved="2026-11-30T11:30:00Z")
+    text = find_next(directory(run), POLICY).text
+    assert ("stays linked" in text, "It linked nobody." in text) == (bool(linked), not linked)
+
+
 def test_provisioning_stays_stopped_after_an_undo_until_any_run_links_somebody() -> None:
     told = directory(LATER, UNDONE)
     assert "leave it stopped" in find_next(told, POLICY).text

@@ -876,6 +876,29 @@ async def test_the_look_at_an_undo_names_whom_it_switches_off(door: Door, api: A
     assert "May sign in of" not in page.text
 
 
+@pytest.mark.parametrize(("phase", "then"), [("planned", "approve the rest"), ("done", "make another plan")])
+def test_a_verified_pilot_leads_to_the_rest_of_its_plan(phase: str, then: str) -> None:
+    at = "2026-01-01T00:00:00Z"
+    document = {"id": "run1", "phase": phase, "started": at, "startedBy": "eva", "approved": at, "links": 233}
+    run = Run({**document, "counts": {"linked": 5}, "options": {}})
+    job = {"id": "verification1", "phase": "done", "started": at, "startedBy": "eva", "ended": at, "options": {}}
+    around = Around(caller=Caller("entra:eva", "main", "eva@contoso.com"), token="t")
+    view = OfJob(run, {**job, "counts": {"confirmed": 5}}, words.FOUND)
+    shown = render("verify.html", {"page": around, "view": view})
+    told = shown[shown.index("Every link is confirmed") :]
+    assert ("233 links" in told, "approve the rest" in told) == ((True, True) if phase == "planned" else (False, False))
+    assert then in told
+
+
+async def test_an_import_after_a_run_asks_nobody_to_undo_the_run_first(door: Door, api: Api) -> None:
+    first = await api.bring(csv_file({"userName": "ada@contoso.com"}))
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    await api.apply(await api.plan(graph(1, "ada@contoso.com")), links=1)
+    second = await api.bring(csv_file({"userName": "bob@contoso.com"}))
+    assert "Undo the run first" in (await door.get(f"imports/{first['id']}")).text
+    assert "Undo the run first" not in (await door.get(f"imports/{second['id']}")).text
+
+
 async def test_an_accounts_page_tells_after_an_undo_what_happened_as_it_did_before(door: Door, api: Api) -> None:
     await api.bring(csv_file({"userName": "ada@contoso.com", "title": "Engineer"}))
     await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})

@@ -320,6 +320,17 @@ def codes(run: Any) -> dict[str, int]:
     return {warned["code"]: warned["count"] for warned in run.get("warnings", ())}
 
 
+async def test_whom_provisioning_leaves_out_it_is_not_said_to_switch_on(app: App) -> None:
+    await app.bring(csv_file({"userName": "left@contoso.com", "active": "no"}))
+    run = await app.plan(graph(1, "left@contoso.com", accountEnabled=False))
+    row = await row_of(app, run, 1)
+    assert (row["decision"], row["predicted"]["outcome"], row["warnings"]) == ("review", "skipped", ["disabled"])
+    assert "switches it on" not in row["reason"]
+    assert "deactivated here, and stays so: provisioning leaves the person out." in row["reason"]
+    answer = await review(app, run, "link", rows=[row["id"]])
+    assert "inactive" not in codes(answer["run"])
+
+
 async def test_what_a_review_may_link_tells_of_deactivated_accounts_and_counts_once_it_is_linked(app: App) -> None:
     off = {"active": "no"}
     await app.bring(
