@@ -49,6 +49,7 @@ from shared.directory.matching.accounts import (
     Decision,
     DecisionKind,
     decide,
+    is_parted,
     objection_of,
     stays_local,
 )
@@ -138,7 +139,9 @@ class _Weighing:
             await self._keep(account.id, claims, crowds, also_none=bool(known))
             if all(claim.excluded for claim in made.values()) and not account.retired and self._reports(account):
                 aside = self._policy.set_aside_in_words(account.id, account.user_name)
-                unmatched.append(_row(stays_local(facts, excluded=bool(made), aside=aside), self._policy))
+                apart = not made and any(is_parted(facts.parted, oid) for oid in theirs)
+                stays = stays_local(facts, excluded=bool(made), apart=apart, aside=aside)
+                unmatched.append(_row(stays, self._policy))
         await self._directory.plan(self._job.id).write(bucket, unmatched)
         self._unmatched += [(bucket, row) for row in unmatched]
         if unmatched or not again:
@@ -350,8 +353,9 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
         for _, identity in await identities_in(directory, names, bucket):
             # By id: items of a stage come in any order, and a prediction may name the first account that it meets.
             near = [candidate for _, candidate in sorted(known.get(identity.object_id, {}).items())]
-            matching = [candidate for candidate in near if candidate.evidence]
-            decision = decide(identity, matching, policy)
+            decision = decide(identity, near, policy)
+            of_row = (decision.account and decision.account.id, *decision.others)
+            matching = [candidate for candidate in near if candidate.evidence or candidate.account.id in of_row]
             predicted = predict(identity, decision, near, mapping, policy, assigned=said.is_assigned(identity))
             counts.update((decision.kind.value, PREDICTED + predicted.outcome.value))
             account = decision.account

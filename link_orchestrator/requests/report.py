@@ -199,7 +199,7 @@ async def _workbook(
                         "or for csv"
                     )
                 await turns.step()
-        file = book.close()
+        file = await book.close()
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.xlsx"'}
     return Response(200, file=file, mimetype=XLSX, headers=headers)
 

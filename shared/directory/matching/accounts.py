@@ -66,8 +66,12 @@ class Decision(NamedTuple):
 
 
 def decide(identity: Identity, candidates: Iterable[Candidate], policy: Policy) -> Decision:
-    """Decide on one identity, given every account that carries one of its keys. Their order does not matter."""
-    near = sorted(candidates, key=lambda candidate: candidate.account.id)
+    """Decide on one identity, given every account that carries one of its keys, and those that it was taken apart from.
+
+    Their order does not matter.
+    """
+    met = sorted(candidates, key=lambda candidate: candidate.account.id)
+    near = [candidate for candidate in met if candidate.evidence]
     linked = [candidate for candidate in near if _linked_to(candidate.account, identity)]
     if policy.exclusion_of(identity):
         return _excluded(identity, linked or near, policy)
@@ -81,7 +85,7 @@ def decide(identity: Identity, candidates: Iterable[Candidate], policy: Policy) 
     if linked:
         return _already_linked(linked, found)
     if not found:
-        return _no_account(identity)
+        return _taken_apart(identity, [one for one in met if one not in near], policy) or _no_account(identity)
     if len(found) > 1:
         return Decision(
             DecisionKind.AMBIGUOUS,
@@ -93,12 +97,42 @@ def decide(identity: Identity, candidates: Iterable[Candidate], policy: Policy) 
     return _decide_on(identity, found[0], policy, outside=len(near) - 1)
 
 
-def stays_local(account: AccountFacts, *, excluded: bool = False, aside: str = "") -> Decision:
+def _taken_apart(identity: Identity, candidates: Sequence[Candidate], policy: Policy) -> Decision | None:
+    """Decide on an identity that matches no account, and was taken apart from some; None if it was from none."""
+    apart = [one for one in candidates if is_parted(one.account.parted, identity.object_id)]
+    if policy.set_aside:
+        apart = [one for one in apart if not policy.sets_aside(one.account.id, one.account.user_name)]
+    if len(apart) > 1:
+        return Decision(
+            DecisionKind.AMBIGUOUS,
+            f"{len(apart)} accounts were linked to this identity, but {PARTED}",
+            others=_ids(apart),
+        )
+    for candidate in apart:
+        account, was = candidate.account, "The account was linked to this identity"
+        if account.protected:
+            return Decision(DecisionKind.PROTECTED, f"{was}, but {_PROTECTED}", account)
+        if against := objection_of(identity, candidate, policy):
+            return Decision(DecisionKind.CONFLICT, against, account)
+        asleep = _asleep(identity, account)
+        return Decision(DecisionKind.REVIEW, f"{was}, but {PARTED}{asleep}", account)
+    return None
+
+
+_PROTECTED: Final = "it is protected: a run never links a protected account."
+
+
+def stays_local(account: AccountFacts, *, excluded: bool = False, apart: bool = False, aside: str = "") -> Decision:
     """Decide on an account that no identity of the source matches, or an `excluded` one alone: nothing changes.
 
-    `aside` says by what the policy sets the account aside, "" if it does not.
+    `apart` says that it was taken apart from an identity which is in the source, and whose row may say so. `aside` says
+    by what the policy sets the account aside, "" if it does not.
     """
-    if account.status is Status.LOCAL:
+    if apart:
+        reason = (
+            "No identity matches this account. A person may join it again with the one that it was taken apart from."
+        )
+    elif account.status is Status.LOCAL:
         who = "Only an excluded identity" if excluded else "No identity"
         reason = f"{who} matches this account: it stays as it is and is managed here."
     elif excluded:
@@ -117,13 +151,13 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
     account, evidence, by = candidate.account, candidate.evidence, _names([candidate])
     everybody = tuple(rival.object_id for rival in candidate.rivals if rival.trust and not rival.excluded)
     if account.protected:
-        reason = f"The account matches by {by}, but it is protected: a run never links a protected account."
+        reason = f"The account matches by {by}, but {_PROTECTED}"
         return Decision(DecisionKind.PROTECTED, reason, account, evidence)
     if against := objection_of(identity, candidate, policy):
         others = tuple(rival.object_id for rival in candidate.rivals if rival.sure and rival.excluded)
         return Decision(DecisionKind.CONFLICT, against, account, evidence, others)
     mine = trust_of(evidence)
-    asleep = "" if account.active else SWITCHED_ON if identity.account_enabled else STAYS_OFF
+    asleep = _asleep(identity, account)
     if mine is None:
         outside_ = _outside(by, evidence, policy) + asleep
         return Decision(DecisionKind.OUTSIDE_VERIFIED_DOMAINS, outside_, account, evidence)
@@ -149,6 +183,13 @@ def _decide_on(identity: Identity, candidate: Candidate, policy: Policy, *, outs
         return Decision(DecisionKind.REVIEW, _weak(by, evidence) + asleep, account, evidence)
     reason = f"The account matches by {by}{_beside(candidate, outside)}{asleep}"
     return Decision(DecisionKind.LINK, reason, account, evidence, everybody)
+
+
+def _asleep(identity: Identity, account: AccountFacts) -> str:
+    """Return what becomes of an account that is deactivated here, as the end of a reason; "" for any other."""
+    if account.active:
+        return ""
+    return SWITCHED_ON if identity.account_enabled else STAYS_OFF
 
 
 SWITCHED_ON: Final = " The account is deactivated here: once it is linked, provisioning switches it on."

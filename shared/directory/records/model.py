@@ -367,10 +367,15 @@ class Account(Resource):
         return self.claims() | {Key("identity", form) for form in forms_of(self.external_id or "") if form}
 
     def found_by(self) -> frozenset[Key]:
-        """Return the keys by which the account can be found beside its claims."""
+        """Return the keys by which the account can be found beside its claims.
+
+        Whom it was taken apart from finds it, whatever had joined them: nothing else may, and a create would give that
+        person a second account.
+        """
         keys = [Key("email", fold(email)) for email in (*self.emails, *self.evidence.verified_emails)]
         if self.employee_number:
             keys.append(Key("employeeNumber", fold(self.employee_number)))
+        keys += [Key("objectId", form) for identity in self.parted for form in forms_of(identity)]
         return frozenset((*keys, *(Key(id.kind, form) for id in self._ids() for form in forms_of(id.value))))
 
     def _ids(self) -> Iterator[Key]:

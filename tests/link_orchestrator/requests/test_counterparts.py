@@ -13,6 +13,7 @@ from link_orchestrator.staged import identity_bucket
 from shared.directory.directory import Directories
 from shared.directory.work.jobs import Job
 from shared.directory.work.reviews import Review
+from tests.link_orchestrator.passes.test_undo import undo
 from tests.link_orchestrator.requests.test_reviews import open_as, provision, review, row_of
 from tests.link_orchestrator.running import POLICY, App, csv_file, graph, object_id
 
@@ -115,6 +116,23 @@ async def test_an_account_is_named_by_the_applications_own_key(app: App, run: An
     await app.apply(run, links=2)
     row = await row_of(app, run, 3)
     assert (row["review"]["userName"], row["review"]["applicationId"]) == ("anna.old", "U-17")
+    assert (await app.account("anna.old"))["link"]["identity"] == object_id(3)
+
+
+async def test_a_pair_that_nothing_but_a_person_joined_is_left_to_a_person_once_it_is_undone(
+    app: App, run: Any
+) -> None:
+    assert await link(app, run, 3, account="anna.old") == ""
+    await app.apply(run, links=2)
+    await undo(app, run)
+    assert (await provision(app, ANNA))[object_id(3)] == "refused", "before anybody has planned again"
+    again = await app.plan(*IDENTITIES, policy=POLICY | {"excluded": [object_id(6)]})
+    row = await row_of(app, again, 3)
+    assert (row["decision"], row["account"]["userName"]) == ("review", "anna.old")
+    assert "took the two apart" in row["reason"]
+    assert (await provision(app, ANNA))[object_id(3)] == "refused"
+    assert await link(app, again, 3) == ""
+    await app.apply(again, links=1)
     assert (await app.account("anna.old"))["link"]["identity"] == object_id(3)
 
 
