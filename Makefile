@@ -23,13 +23,12 @@ run: $(VENV)/.local ## the app on http://127.0.0.1:7071, with its data in .data
 test: $(VENV)/.dev ## every test, with a real Azurite and the real Functions worker, on every core
 	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/bytecode $(PY) -m pytest -n auto --dist worksteal
 
-check: $(VENV)/.dev ## ruff, mypy, import-linter, the checks of the templates, and checkov on them
+check: $(VENV)/.dev audit ## ruff, mypy, import-linter, the checks of the templates, and checkov on them
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/python -m infra.check
-	$(PY) -m infra.checks.audit
 
 audit: $(VENV)/.dev ## of these checks checkov alone, in an environment of its own
 	$(PY) -m infra.checks.audit
