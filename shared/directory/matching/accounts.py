@@ -99,7 +99,9 @@ def decide(identity: Identity, candidates: Iterable[Candidate], policy: Policy) 
 
 def _taken_apart(identity: Identity, candidates: Sequence[Candidate], policy: Policy) -> Decision | None:
     """Decide on an identity that matches no account, and was taken apart from some; None if it was from none."""
-    apart = [one for one in candidates if is_parted(one.account.parted, identity.object_id)]
+    # One that has become somebody else's since is settled, and stands in nobody's way.
+    free = [one for one in candidates if one.account.status is Status.LOCAL and not one.account.linked_identity]
+    apart = [one for one in free if is_parted(one.account.parted, identity.object_id)]
     if policy.set_aside:
         apart = [one for one in apart if not policy.sets_aside(one.account.id, one.account.user_name)]
     if len(apart) > 1:

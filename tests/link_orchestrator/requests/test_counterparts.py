@@ -136,6 +136,15 @@ async def test_a_pair_that_nothing_but_a_person_joined_is_left_to_a_person_once_
     assert (await app.account("anna.old"))["link"]["identity"] == object_id(3)
 
 
+async def test_an_account_that_is_somebody_elses_by_now_keeps_nobody_from_being_created(app: App, run: Any) -> None:
+    assert await link(app, run, 3, account="anna.old") == ""
+    await app.apply(run, links=2)
+    await undo(app, run)
+    await app.call("POST", f"accounts/{await id_of(app, 'anna.old')}/link", {"identity": object_id(9)})
+    again = await app.plan(*IDENTITIES, policy=POLICY | {"excluded": [object_id(6)]})
+    assert (await row_of(app, again, 3))["decision"] == "noAccount"
+
+
 @pytest.mark.parametrize("number", [2, 4, 5])
 async def test_another_account_than_the_plans_is_named_for_what_it_leaves_open(app: App, run: Any, number: int) -> None:
     assert await link(app, run, number, account=await id_of(app, "anna.old")) == ""
