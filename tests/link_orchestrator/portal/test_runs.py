@@ -559,9 +559,9 @@ async def test_a_counterpart_that_shares_nothing_is_said_to_be_a_stranger(door: 
 async def test_a_counterpart_of_an_account_is_a_person_who_was_read(door: Door, api: Api, run: Any) -> None:
     (row,), (person,) = (await api.decisions(run, "noIdentity"))[:1], (await api.decisions(run, "noAccount"))[:1]
     path, object_id = here(run, f"/rows/{row['id']}"), person["identity"]["objectId"]
-    for typed, said in (("", "type the person's object id"), ("x", "GUID"), (str(UUID(int=9)), "nobody of this")):
+    for typed, told in (("", "type the person's object id"), ("x", "GUID"), (str(UUID(int=9)), "nobody of this")):
         refused = await door.send(path, {"do": "look", "identity": typed})
-        assert (refused.status, said in refused.text) == (400, True)
+        assert (refused.status, told in refused.text) == (400, True)
     to = await door.send(path, {"do": "look", "identity": object_id})
     pair = to.headers["Location"].removeprefix("/portal/")
     page = await door.get(pair)

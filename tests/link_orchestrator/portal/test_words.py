@@ -187,10 +187,7 @@ async def test_no_refusal_has_a_raw_name(door: Door, path: str, fields: dict[str
 @pytest.mark.parametrize(
     ("sentence", "shown"),
     [
-        (
-            "The account's userName is the identity's userPrincipalName.",
-            "The account's sign-in name is the identity's user principal name.",
-        ),
+        ("It has the userPrincipalName as userName.", "It has the user principal name as sign-in name."),
         (
             "Only weak evidence (nameId) connects the two",
             "Only weak evidence (NameID of a past sign-in) connects the two",
