@@ -297,6 +297,27 @@ async def test_a_reader_looks_on(door: Door) -> None:
     assert (await door.send(path.partition("?")[0], {"do": "import"}, READER, token)).status == 403
 
 
+async def test_an_import_says_which_of_its_rows_a_plan_warns_of_in_the_same_words_and_sums(door: Door) -> None:
+    ada = {"userName": "ada@contoso.com", "title": "Old"}
+    rows = (ada | {"title": "New"}, {"userName": "bob"}, {"userName": "bob"}, {"userName": "cyd", "active": "?"})
+    async with api_of(door) as api:
+        await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+        await api.bring(csv_file(ada | {"protected": "yes"}))
+        job = await api.bring(csv_file(*rows), file="hr.csv")
+        page = (await door.get(f"imports/{job['id']}")).text
+        assert "said the same as another row 1" in page
+        assert "rows not taken 2" in page
+        assert "1 row not taken so far: a plan knows nothing of the people in it. The other 1 lacks nobody" in page
+        assert (
+            "1 row of hr.csv not taken so far: the plan knows nothing of these people" in (await door.get("plan")).text
+        )
+        run = await api.plan(graph(1, "ada@contoso.com"))
+        assert "1 row of the accounts in hr.csv not taken so far" in (await door.get(f"runs/{run['id']}")).text
+        await api.bring(csv_file({"userName": "cyd"}))
+        page = (await door.get(f"imports/{job['id']}")).text
+        assert "All 2 lack nobody: what they say came since, or their accounts were left as they are." in page
+
+
 async def test_what_there_is_not_is_no_page(door: Door) -> None:
     for path in ("imports/nothing", "previews/import1", "uploads/x", "import-undos/import1"):
         assert (await door.get(path)).status == 404
