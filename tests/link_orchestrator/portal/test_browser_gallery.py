@@ -10,7 +10,7 @@ from shutil import copy
 import pytest
 import pytest_asyncio
 from jinja2 import ChoiceLoader, FileSystemLoader
-from playwright.async_api import Browser, Route
+from playwright.async_api import Browser, Route, expect
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.rendering import environment
@@ -92,6 +92,7 @@ async def test_a_refusal_keeps_what_was_typed_and_stands_beside_its_field(galler
     await page.get_by_label("Domains").fill("contoso.com")
     await page.get_by_role("button", name="Save").click()
     await page.get_by_text("It is saved.").wait_for()
+    await expect(page.locator(".said"), "Tab goes on from what was done").to_be_focused()
 
 
 async def test_a_number_that_is_not_the_one_shown_is_said_before_anything_is_sent(gallery: Screen) -> None:

@@ -221,5 +221,5 @@ async def test_who_has_no_account_is_linked_on_the_page_that_says_so(door: Door)
         row = (await door.api.decisions(run, decision))[0]
         page = (await door.get(f"runs/{run['id']}/rows/{row['id']}")).text
         assert "What would make it a link There is nothing to link if the" in page
-        assert "press Look at both beside a suggestion, or type" in page
+        assert "above, or press Look at both beside a suggestion" in page
         assert "Name the counterpart yourself" in page
