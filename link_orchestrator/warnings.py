@@ -549,7 +549,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     FILLERS: _Sentence(
         "employee number",
         "{counted} saying no more than that there is none: {listed}",
-        "None, if these people have no number. Otherwise correct the file: such a number matches nobody.",
+        "There is nothing to do if these people have no number. Otherwise correct the file: it matches nobody by that.",
     ),
     SHARED: _Sentence(
         "value",

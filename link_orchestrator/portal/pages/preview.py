@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from link_orchestrator.files import accounts, groups
+from link_orchestrator.names import label_of
 from link_orchestrator.portal.forms import Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.account import in_line, label_of
+from link_orchestrator.portal.pages.account import in_line
 from link_orchestrator.portal.pages.bring import CHARSETS, read_columns, send_file
 from link_orchestrator.portal.pages.of_import import PROBLEMS, Document, page_of, path_of, rows_became
 
