@@ -961,6 +961,7 @@ async def test_a_groups_difference_is_shown_by_its_members(door: Door, api: Api,
     row = await row_of(api, run, "groupLink")
     page = await door.get(here(run, "/groups"))
     assert row["group"]["displayName"] in page.text
+    assert "linked with nobody yet, counts twice: only here by the account" in page.text
     difference = await door.get(here(run, f"/groups/{row['entraGroup']['id']}"))
     assert f"Only here {row['members']['onlyHere']}" in difference.text
     assert f"<h1>{row['entraGroup']['displayName']}</h1>" in difference.html
