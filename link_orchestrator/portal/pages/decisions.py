@@ -92,6 +92,8 @@ class Decisions:
         if [*self.asked] == ["changes"]:
             impact: Mapping[str, int] = self.run.document.get("impact", {})
             return impact.get("accounts" if self.asked["changes"] == "any" else self.asked["changes"])
+        if self.asked == {"linked": "true"}:
+            return self.run.linked
         if self.asked.keys() - {"decision"}:
             return None
         decision = self.asked.get("decision", "")

@@ -15,7 +15,7 @@ from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
     "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "predicted", "score",
-    "parted",
+    "parted", "linked",
 )  # fmt: skip
 """Query parameters by which the API chooses rows."""
 LINKABLE: Final = ("review", "outsideVerifiedDomains")
