@@ -116,6 +116,14 @@ class Row:
         return found if found.get("action", "leave") != "leave" else {}
 
     @property
+    def is_to_link(self) -> bool:
+        """Whether an approval links it, as it was planned and decided, and none has yet."""
+        action = self.review.get("action")
+        return "outcome" not in self.document and (
+            action == "link" or (self.decision == "link" and action != "exclude")
+        )
+
+    @property
     def seen(self) -> str:
         """What a form sends to say which decision about the row its page showed."""
         return f"{self.id} {self.document.get('review', {}).get('at', '')}"

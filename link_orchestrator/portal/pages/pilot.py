@@ -35,7 +35,9 @@ class Pilot(of_approval.Approval):
     asked: Mapping[str, str] = field(default_factory=dict)
     """By what the people are chosen, as the address has it."""
     rows: Sequence[str] = ()
-    """Rows that were ticked among the decisions, by their ids."""
+    """Rows that were ticked among the decisions and are linked, by their ids."""
+    others: Sequence[Row] = ()
+    """Rows that were ticked and are none that the plan links."""
     people: Sequence[Row] = ()
     """Who would be linked: all of them, or a page."""
     links: int | None = None
@@ -62,7 +64,7 @@ async def show(asked: Asked) -> Outcome:
     known, rows = await of_approval.read(asked), asked.form.all("rows")
     told: dict[str, Any] = {"asked": _chosen(asked.query)}
     if known.run.waits and rows:
-        told |= {"rows": rows, **await _ticked(asked, rows)}
+        told |= await _ticked(asked, rows)
     elif known.run.waits and told["asked"]:
         told |= await _foreseen(asked, known.run)
     return Shown("pilot.html", Pilot(known.run, known.seen, known.left_out, known.decided, known.approvals, **told))
@@ -77,9 +79,11 @@ async def _ticked(asked: Asked, rows: Sequence[str]) -> Mapping[str, Any]:
     path = "linking/runs/{id}/decisions/{row}"
     asking = (asked.api.get(path, id=asked.path["id"], row=row) for row in rows[:ROWS])
     found = await asyncio.gather(*asking, return_exceptions=True)  # the API refuses what is no row once it is sent
-    people = [Row(one["row"]) for one in found if isinstance(one, dict)]
+    known = [Row(one["row"]) for one in found if isinstance(one, dict)]
+    people = [row for row in known if row.is_to_link]
     renamed = sum("userName" in row.changes and not keeps_name(row.changes) for row in people)
-    return {"people": people, "links": len(rows), "renamed": renamed}
+    told = {"people": people, "links": len(people), "renamed": renamed, "rows": [row.id for row in people]}
+    return told | {"others": [row for row in known if not row.is_to_link]}
 
 
 async def _foreseen(asked: Asked, run: Run) -> Mapping[str, Any]:

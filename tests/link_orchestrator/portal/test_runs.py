@@ -733,6 +733,10 @@ async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, 
     assert "The 1 row that you ticked" in chosen.text
     assert row["identity"]["userPrincipalName"] in chosen.text
     assert "provisioning does, of 1 of these 1." in chosen.text
+    weak = await row_of(api, run, "review")
+    both = await door.send(path, {"do": "choose", "rows": [row["id"], weak["id"]]}, token=(await door.get(path)).token)
+    assert "1 row that you ticked would not be linked" in both.text
+    assert "1 person would be linked" in both.text
     nobody = await door.send(path, {"do": "look"})
     assert nobody.status == 400
     assert "say how many people at most" in nobody.text
