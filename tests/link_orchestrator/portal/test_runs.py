@@ -606,6 +606,28 @@ async def test_a_file_of_decisions_is_taken_and_what_was_not_is_said_by_its_line
     assert "nothing was decided" in other.text
 
 
+async def test_whom_a_file_excludes_and_the_plan_links_is_hard_to_miss_and_excluded_by_a_press(
+    door: Door, api: Api, run: Any
+) -> None:
+    row, path = await row_of(api, run, "link"), here(run, "/decisions")
+    person = row["identity"]
+    lines = "action,decision,objectId,userName,displayName\r\n"
+    lines += f"exclude,review,{person['objectId']},{row['account']['userName']},{person['displayName']}"
+    form = aiohttp.FormData()
+    for name, value in (("token", (await door.get(path)).token), ("do", "file"), ("by", "names")):
+        form.add_field(name, value)
+    form.add_field("file", lines, filename="decisions.csv", content_type="text/csv")
+    page = await door.ask("POST", path, {**SAME_SITE, **OPERATOR}, data=form)
+    assert "This plan links 1 person whom your file excludes" in page.text
+    assert 'role="alert"' in page.html
+    who = f"{person['displayName']}, {row['account']['userName']}, {person['objectId']}"
+    assert f"Line 2: {who}" in page.text
+    assert page.html.index("whom your file excludes") < page.html.index("row not taken")
+    assert f'<a href="/portal/{here(run, "/rows/" + row["id"])}">{who}</a>' in page.html
+    assert (await door.send(path, {"do": "review", "rows": row["id"], "action": "exclude"})).status == 303
+    assert (await row_of(api, run, "link"))["review"]["action"] == "exclude"
+
+
 async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_typed(
     door: Door, api: Api, run: Any
 ) -> None:
