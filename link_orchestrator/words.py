@@ -125,6 +125,8 @@ FOUND: Final[Bars] = {
     "confirmed": Bar("Confirmed", "go", "Provisioning found these accounts, and manages them."),
 }
 """What a verification finds, that first which somebody has to do something about."""
+EXPECTED: Final = "skipped"
+"""What the plan predicted of links that wait as it expected: provisioning leaves these people out."""
 TAKEN_BACK: Final = ("undone", "undonePartly", "undoneInactive", "released")
 """Counts of an undo that took a link back."""
 GROUPS_TAKEN_BACK: Final = ("groupsUndone", "groupsReleased", "groupsUnchanged")
@@ -224,6 +226,11 @@ def stays_stopped(latest: Mapping[str, Mapping[str, Any]], runs: Iterable[Mappin
 def has_linked(run: Mapping[str, Any]) -> bool:
     """Tell whether a run linked anybody, or a group."""
     return any(run["counts"].get(name) for name in ("linked", "groupsLinked"))
+
+
+def expected_to_wait(verification: Mapping[str, Any]) -> int:
+    """Return how many links that are not confirmed wait as their plan expected."""
+    return int(verification.get("predicted", {}).get(EXPECTED, 0))
 
 
 def _taken(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> int:

@@ -73,6 +73,8 @@ _UNDER_WAY: Final[Mapping[str, str]] = {
     "groupimport": "An import of groups is under way: let it end, or stop it, first.",
     "importundo": "An import is being taken back: let that end, or stop it, first.",
     "groupimportundo": "An import of groups is being taken back: let that end, or stop it, first.",
+    "importundopreview": "The undo of an import is being looked at: let that end, or stop it, first.",
+    "groupimportundopreview": "The undo of an import of groups is being looked at: let that end, or stop it, first.",
     "verification": "A verification is under way: let it end, or stop it, first.",
 }
 """What is said of a job that is in the way, by its kind, with which its id begins."""

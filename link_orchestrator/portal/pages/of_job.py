@@ -62,6 +62,11 @@ class OfJob:
         return [(name, bar, self.counts[name]) for name, bar in self.known.items() if self.counts.get(name)]
 
     @property
+    def expected(self) -> int:
+        """How many of the links that a verification found not confirmed wait as the plan expected."""
+        return words.expected_to_wait(self.job or {})
+
+    @property
     def taken_back(self) -> int:
         """How many links of accounts the undo took back."""
         return sum(self.counts.get(name, 0) for name in words.TAKEN_BACK)

@@ -48,6 +48,12 @@ async def followed(door: Door, sent: Answer, said: str) -> tuple[str, Answer]:
     return path, await until(shows)
 
 
+async def take_back(door: Door, path: str, **fields: str) -> tuple[str, Answer]:
+    """Take an import back by its page: look what that would do first. Return the path and the page of the undo."""
+    look, _ = await followed(door, await door.send(path, {"do": "look"}), "Take it back?")
+    return await followed(door, await door.send(look, {"do": "undo", **fields}), "Row by row")
+
+
 async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
     path, preview = await followed(door, await send_file(door, FILE), "Import it?")
     assert "2 would be created" in preview.text.replace("would be created 2", "2 would be created")
@@ -59,7 +65,7 @@ async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
     assert "created 2" in done.text
     assert "Correct them in the file" in done.text
     assert "hr.csv" in (await door.get("import")).text
-    path, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+    path, undone = await take_back(door, path)
     assert "Removed 2" in undone.text
     assert "<script>alert" not in undone.html
     shown = await door.get(f"{path}?outcome=removed")
@@ -81,7 +87,7 @@ async def test_an_import_that_a_waiting_plan_knows_says_so_before_its_undo_and_w
             in before.text
         )
         assert f'/portal/runs/{run["id"]}">the plan' in before.html
-        _, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+        _, undone = await take_back(door, path)
         assert "taken back partly: 1 account is not what it was before it. Each row says why." in undone.text
         assert "What the import made and changed is taken back" not in undone.text
         plan = await door.get(f"runs/{run['id']}")
@@ -89,8 +95,55 @@ async def test_an_import_that_a_waiting_plan_knows_says_so_before_its_undo_and_w
         await api.call("POST", f"linking/runs/{run['id']}/cancel")
         await api.wait(f"linking/runs/{run['id']}", "cancelled")
     assert "A plan waits" not in (await door.get(path)).text
-    _, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+    _, undone = await take_back(door, path)
     assert "What the import made and changed is taken back." in undone.text
+
+
+async def test_what_taking_an_import_back_would_do_is_counted_and_named_before_it_is_done(door: Door) -> None:
+    file = csv_file(
+        {"userName": "ada@contoso.com"}, {"userName": "bob.local"}, {"userName": "kim.local", "active": "no"}
+    )
+    async with api_of(door) as api:
+        await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+        await api.bring(csv_file({"userName": "kim.local"}))
+        imported = await api.bring(file)
+        run = await api.plan(graph(1, "ada@contoso.com"))
+        look = await door.send(f"imports/{imported['id']}", {"do": "look"})
+        path, seen = await followed(door, look, "Take it back?")
+        assert path.startswith("undo-previews/importundopreview")
+        for told in (
+            "1 would be deleted",
+            "1 would be given back, still inactive",
+            "1 would stay as they are",
+            "1 account that the import made is deleted. Nobody signs in by it any more.",
+            "A plan waits that knows them",
+            f"The plan of {run['id']} would link the account: it stays. Cancel that run first.",
+        ):
+            assert told in seen.text or " ".join(reversed(told.split(" ", 1))) in seen.text, told
+        assert "ada@contoso.com" in seen.text
+        assert "bob.local" in (await door.get(f"{path}?outcome=removed")).text
+        assert (await api.account("bob.local"))["userName"] == "bob.local", "nothing was taken back by looking"
+        wrong = await door.send(path, {"do": "undo", "activate": "all"})
+        assert (wrong.status, "a number, or nothing" in wrong.text) == (400, True)
+        _, undone = await followed(door, await door.send(path, {"do": "undo", "activate": "1"}), "Row by row")
+        assert "taken back partly: 1 account is not what it was" in undone.text
+        assert (await api.account("kim.local"))["document"]["active"] is True
+    assert "The import was taken back since" in (await door.get(path)).text
+
+
+async def test_a_reader_looks_at_what_taking_back_would_do_and_presses_nothing(door: Door) -> None:
+    async with api_of(door) as api:
+        imported = await api.bring(csv_file({"userName": "ada"}))
+        path, _ = await followed(
+            door, await door.send(f"imports/{imported['id']}", {"do": "look"}), "Yes, take the import back"
+        )
+        read = await door.get(path, READER)
+        assert ("1 would be deleted" in read.text or "would be deleted 1" in read.text, "Yes, take" in read.text) == (
+            True,
+            False,
+        )
+        assert (await door.send(path, {"do": "undo"}, headers=READER, token="0")).status == 403
+        assert await api.account("ada")
 
 
 async def test_a_preview_shows_addresses_as_addresses_and_attributes_in_words(door: Door) -> None:
@@ -113,7 +166,7 @@ async def test_a_preview_says_that_it_was_imported_and_taken_back(door: Door) ->
     for gone in ("nothing is changed yet", "would be created", "Import it?", "taken back"):
         assert gone not in said.text
     assert "taken back" not in (await door.get("import")).text
-    await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+    await take_back(door, path)
     assert "and was taken back" in (await door.get(preview)).text
     assert "Done taken back" in (await door.get("import")).text
 
