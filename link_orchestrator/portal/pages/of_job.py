@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from link_orchestrator import words
+from link_orchestrator.names import label_of
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
-from link_orchestrator.portal.pages.account import label_of
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run
 from link_orchestrator.words import Bar, Bars
 

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from link_orchestrator.names import rule_in_words
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages import of_approval
 from link_orchestrator.portal.pages.of_plan import RULES, Row
 from link_orchestrator.portal.pages.of_run import Document, Run
-from link_orchestrator.words import keeps_name, rule_in_words
+from link_orchestrator.words import keeps_name
 from shared.host.problems import problem
 from shared.scim.errors import InvalidValue
 

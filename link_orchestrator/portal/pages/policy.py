@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from link_orchestrator.names import rule_in_words
 from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved, percent
 from link_orchestrator.portal.remedies import POLICY_WARNED, worded
-from link_orchestrator.words import counted, rule_in_words
+from link_orchestrator.words import counted
 from shared.scim.endpoint import PreconditionFailed
 from shared.scim.errors import InvalidValue, ScimError
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Self
 
-from link_orchestrator import words
+from link_orchestrator.names import RULES as RULE_NAMES
+from link_orchestrator.names import rule_in_words
 from link_orchestrator.portal.forms import Form, digits, read_json
-from link_orchestrator.words import rule_in_words
 from shared.scim.errors import InvalidValue
 
 Document = Mapping[str, Any]
@@ -56,13 +56,13 @@ class Rule(NamedTuple):
     @property
     def label(self) -> str:
         """What it is called."""
-        return words.RULES[self.name]
+        return RULE_NAMES[self.name]
 
 
 RULES: Final = {
     rule.name: rule
     for rule in (
-        Rule("externalId", "The account's externalId is the object id"),
+        Rule("externalId", "The account's external id is the object id"),
         Rule("signInObjectId", "A past sign-in brought the object id"),
         Rule("nameId", "A past sign-in brought this NameID"),
         Rule("userName", "The account signs in by the user principal name"),

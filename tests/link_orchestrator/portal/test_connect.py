@@ -98,7 +98,10 @@ async def test_connect_is_enough_to_set_entra_up(door: Door) -> None:
     ):
         assert told in page, told
     await door.api.call("PUT", "directory/policy", {"nameIdSource": "mail"})
-    assert "userName must be what Entra sends as NameID, mail as the policy has it" in (await door.get("connect")).text
+    assert (
+        "By sign-in name: then that must be what Entra sends as NameID, mail as the policy has it"
+        in (await door.get("connect")).text
+    )
 
 
 def test_the_mapping_that_is_asked_for_is_right_in_itself() -> None:

@@ -304,7 +304,7 @@ async def test_the_history_says_shares_in_per_cent_and_names_the_person(door: Do
         ("schedule", {"after": "suspended", "why": "undo1 takes back"}, "suspended: undo1 takes back"),
         ("autoApprove", {"share": 0.015, "number": 5, "on": False}, "off, kept for later: 5 links and 1.5 % of the"),
         ("adoptOnCreate", True, "on"),
-        ("rules", [{"rule": "userName", "trust": "weak"}], "Sign-in name (userName) weak"),
+        ("rules", [{"rule": "userName", "trust": "weak"}], "Sign-in name weak"),
         (
             "verifiedDomains",
             ["a.example", {"domain": "b.example", "subdomains": True}],
