@@ -82,6 +82,8 @@ class Read:
     at_first: bool = True
     undo: Document | None = None
     """The undo of an import, None where there is none."""
+    open_rows: int | None = None
+    """Rows of an import that no import took so far, None where that is not known."""
     beside: Beside | None = None
     """What stands in the way of taking an import back."""
 

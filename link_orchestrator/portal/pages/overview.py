@@ -144,8 +144,13 @@ def _is_about(job: Document, run: Document) -> bool:
 def find_next(directory: Document, policy: Document, apart: int = 0) -> Next:
     """Return the one thing to do next; `apart` is how many links of an undo nobody made again."""
     latest = directory["latest"]
-    run, brought = latest.get("run"), latest.get("import")
-    if run is not None:
+    run, brought, back = latest.get("run"), latest.get("import"), latest.get("importundo")
+    if back is not None and "ended" not in back:
+        text = "Its page says of every account what became of it. You can close this page: it goes on by itself."
+        title, button = "An import is being taken back", "See how far it is"
+        return Next("Import", title, text, button, f"import-undos/{back['id']}")
+    is_empty_again = run is not None and "ended" in run and not directory["accounts"]
+    if run is not None and not is_empty_again:
         return _next_of_run(run, latest, directory.get("runs", [run]), apart)
     if brought is not None and "ended" not in brought:
         text = "You can close this page: it goes on by itself, and can be taken back."

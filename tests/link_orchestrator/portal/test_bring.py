@@ -200,6 +200,43 @@ async def test_columns_that_were_chosen_stay_chosen_where_the_file_is_missing(do
     )
 
 
+async def test_columns_that_are_not_read_are_told_above_the_button_that_imports(door: Door) -> None:
+    file = csv_file({"Login": "jane", "Personalnr": "007", "Abteilung": "Sales"})
+    _, preview = await followed(door, await send_file(door, file), "Import it?")
+    told = preview.text.index("2 columns are not read Personalnr , Abteilung : what stands there gets into no account")
+    assert told < preview.text.index("Import it?")
+    _, all_read = await followed(door, await send_file(door, csv_file({"userName": "jane"})), "Import it?")
+    assert "not read" not in all_read.text.partition("Import it?")[0]
+
+
+async def test_a_column_that_was_chosen_after_the_file_was_read_is_never_dropped_in_silence(door: Door) -> None:
+    file = csv_file({"Login": "jane", "Personalnr": "007"})
+    path, preview = await followed(door, await send_file(door, file), "Import it?")
+    assert re.search(r'<button[^>]*name="do" value="import" form="columns"', preview.html), "sends what was chosen"
+    chosen = {"header": ["Login", "Personalnr"], "was": ["userName", ""], "as": ["userName", "employeeNumber"]}
+    asked = {"do": "import", "what": "accounts", **chosen}
+    refused = await door.send(path, asked)
+    assert refused.status == 400
+    assert "nothing was imported, because you set Personalnr to employeeNumber" in refused.text
+    assert re.search(r'value="Personalnr">(?:(?!</select>).)*<option selected>employeeNumber', refused.html, re.DOTALL)
+    assert "<details open><summary>Read it again" in refused.html
+    assert not (await door.api.call("GET", "accounts"))["accounts"]
+    coded = await door.send(path, {"do": "import", "what": "accounts", "charset": "windows-1252"})
+    assert (coded.status, "the encoding to windows-1252" in coded.text) == (400, True)
+    # With the file beside it, the same button has it read so, and a new preview is shown.
+    path, preview = await followed(door, await send_file(door, file, path, **asked), "Import it?")
+    assert path.startswith("previews/")
+    assert "not read" not in preview.text.partition("Import it?")[0]
+    read = {
+        "header": ["Login", "Personalnr"],
+        "was": ["userName", "employeeNumber"],
+        "as": ["userName", "employeeNumber"],
+    }
+    await followed(door, await door.send(path, {"do": "import", "what": "accounts", **read}), "Take it back")
+    (account,) = (await door.api.call("GET", "accounts", userName="jane"))["accounts"]
+    assert "007" in json.dumps(account)
+
+
 async def test_a_wrong_file_is_led_to_the_right_door(door: Door) -> None:
     users = csv_file({"userPrincipalName": "a@contoso.com", "id": "1", "displayName": "A", "accountEnabled": "true"})
     page = await send_file(door, users)
@@ -260,6 +297,27 @@ async def test_a_reader_looks_on(door: Door) -> None:
         assert "<form" not in page.html
     token = (await door.get("import")).token
     assert (await door.send(path.partition("?")[0], {"do": "import"}, READER, token)).status == 403
+
+
+async def test_an_import_says_which_of_its_rows_a_plan_warns_of_in_the_same_words_and_sums(door: Door) -> None:
+    ada = {"userName": "ada@contoso.com", "title": "Old"}
+    rows = (ada | {"title": "New"}, {"userName": "bob"}, {"userName": "bob"}, {"userName": "cyd", "active": "?"})
+    async with api_of(door) as api:
+        await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+        await api.bring(csv_file(ada | {"protected": "yes"}))
+        job = await api.bring(csv_file(*rows), file="hr.csv")
+        page = (await door.get(f"imports/{job['id']}")).text
+        assert "said the same as another row 1" in page
+        assert "rows not taken 2" in page
+        assert "1 row not taken so far: a plan knows nothing of the people in it. The other 1 lacks nobody" in page
+        assert (
+            "1 row of hr.csv not taken so far: the plan knows nothing of these people" in (await door.get("plan")).text
+        )
+        run = await api.plan(graph(1, "ada@contoso.com"))
+        assert "1 row of the accounts in hr.csv not taken so far" in (await door.get(f"runs/{run['id']}")).text
+        await api.bring(csv_file({"userName": "cyd"}))
+        page = (await door.get(f"imports/{job['id']}")).text
+        assert "All 2 lack nobody: what they say came since, or their accounts were left as they are." in page
 
 
 async def test_what_there_is_not_is_no_page(door: Door) -> None:

@@ -92,6 +92,11 @@ def verified(skipped: int = 0, **counts: int) -> dict[str, Any]:
         (directory(DONE | {"counts": {}}), POLICY, "Plan", "plan"),
         (directory(DONE, job("verification", "cancelled", "run1")), POLICY, "Verify", "runs/run1/verify"),
         (directory(job("run", counts={})), POLICY, "", "plan"),
+        (directory(job("import"), job("importundo", "started")), POLICY, "Import", "import-undos/importundo1"),
+        (directory(job("import"), job("importundo"), accounts=0), POLICY, "Import", "import"),
+        (directory(job("import"), job("run", "cancelled"), accounts=0), POLICY, "Import", "import"),
+        (directory(job("import", "started"), job("run", "cancelled"), accounts=0), POLICY, "Import", "imports/import1"),
+        (directory(job("run", "planned", links=8), accounts=0), POLICY, "Review", "runs/run1"),
     ],
 )
 def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: str) -> None:
@@ -100,6 +105,11 @@ def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: 
     page = render("overview.html", {"page": EVA, "view": Overview.of(told, policy, UNUSED, NONE, NOW)})
     assert page.count('class="button primary"') == 1
     assert f'href="/portal/{path}"' in page
+
+
+def test_no_step_is_done_once_the_only_import_was_taken_back() -> None:
+    told = directory(job("import"), job("importundo"), job("run", "cancelled"), accounts=0)
+    assert Overview.of(told, POLICY, UNUSED, NONE, NOW).done == ()
 
 
 def test_links_that_wait_as_the_plan_expected_are_counted_apart_and_end_the_journey() -> None:
