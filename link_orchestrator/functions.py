@@ -120,6 +120,8 @@ DURABLE_ROUTES = (
     Route("groups_preview_import", "POST", "groups/previews/{id}/import", imports.import_previewed_groups),
     Route("accounts_import_undo_start", "POST", "accounts/imports/{id}/undo", imports.undo_accounts),
     Route("groups_import_undo_start", "POST", "groups/imports/{id}/undo", imports.undo_groups),
+    Route("accounts_undo_preview_start", "POST", "accounts/imports/{id}/undo/preview", imports.preview_accounts_undo),
+    Route("groups_undo_preview_start", "POST", "groups/imports/{id}/undo/preview", imports.preview_groups_undo),
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
     Route("linking_run_decide", "POST", "linking/runs/{id}/decisions", decisions_file.decide_by_file, MAX_FILE_BYTES),
     Route("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
@@ -188,8 +190,8 @@ def _plain_routes() -> Iterator[Route]:
         service = _bind(kind, jobs.list_rows, f"List {rows.description}")
         yield Route(f"{name}_{rows.name}", "GET", f"{kind.path}/{{id}}/{rows.name}", service)
         if (about := kind.about_import) is not None:
-            service = _bind(kind, jobs.find_last_of_import, f"Return the last undo of {about.title}.")
-            yield Route(f"{about.function_prefix}_undo", "GET", f"{about.path}/{{id}}/undo", service)
+            service = _bind(kind, jobs.find_last_of_import, f"Return the last {kind.title.partition(' ')[2]}.")
+            yield Route(kind.about_name, "GET", f"{about.path}/{{id}}/{kind.about_path}", service)
         if kind.about_run:
             service = _bind(kind, jobs.find_last, f"Return the last {kind.name} of a run.")
             yield Route(f"{RUN.function_prefix}_{kind.name}", "GET", f"{RUN.path}/{{id}}/{kind.name}", service)

@@ -267,7 +267,7 @@ async def find_last_of_import(kind: Kind, directory: Directory, request: Request
     about = await find_job(directory, request, kind.about_import)
     if found := await directory.jobs.find_about(kind.name, "import", about.id):
         return answer(await with_persons(directory, found[-1]), request, 200)
-    raise NotFound(f"no {kind.name} of this import", "undo of this import", BEGIN)
+    raise NotFound(f"no {kind.name} of this import", _what(kind).replace("an import", "this import"), BEGIN)
 
 
 async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:

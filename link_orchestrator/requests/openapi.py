@@ -97,6 +97,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
     "accounts_import_undo_start": Operation("Job", 202, _json("ImportUndoRequest"), body_required=False),
     "groups_import_undo_start": Operation("Job", 202),
+    "accounts_undo_preview_start": Operation("Job", 202),
+    "groups_undo_preview_start": Operation("Job", 202),
     "accounts_preview_import": Operation("Job", 202),
     "groups_preview_import": Operation("Job", 202),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "protected", "file")),
@@ -267,7 +269,7 @@ def operations() -> dict[str, Operation]:
         if kind.listed:
             found[f"{name}_list"] = Operation(kind.plural.title(), query=PAGED)
         if kind.about_import is not None:
-            found[f"{kind.about_import.function_prefix}_undo"] = Operation("Job")
+            found[kind.about_name] = Operation("Job")
         if kind.about_run:
             found[f"{RUN.function_prefix}_{kind.name}"] = Operation("Job")
     return found

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from link_orchestrator import words
+from link_orchestrator import names, words
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.all_rows import ACTIONS
@@ -121,7 +121,7 @@ class Decisions:
 
     @property
     def rules(self) -> Sequence[tuple[str, str]]:
-        return [("", "Any rule"), *((one, words.rule_in_words(one)) for one in RULES)]
+        return [("", "Any rule"), *((one, names.rule_in_words(one)) for one in RULES)]
 
 
 async def show(asked: Asked) -> Outcome:

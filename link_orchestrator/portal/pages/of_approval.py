@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from link_orchestrator.names import rule_in_words
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
 from link_orchestrator.portal.pages.of_plan import RULES, Row
 from link_orchestrator.portal.pages.of_run import Document, Run, Warned
-from link_orchestrator.words import keeps_name, rule_in_words
+from link_orchestrator.words import keeps_name
 from shared.scim.errors import InvalidValue
 
 POLICY_CHANGED: Final = "policyChanged"

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked
 from link_orchestrator.portal.pages.of_run import Document
-from link_orchestrator.portal.remedies import DECIDED
+from link_orchestrator.portal.remedies import DECIDED, NAMED_HERE
 from link_orchestrator.words import Bar
 from shared.scim.errors import InvalidValue
 
@@ -123,7 +123,8 @@ class Row:
     @property
     def remedy(self) -> str:
         """What would make it a link."""
-        return DECIDED.get(self.decision, str(self.document.get("remedy", "")))
+        here = NAMED_HERE.get(self.decision) if self.changeable else None
+        return here or DECIDED.get(self.decision, str(self.document.get("remedy", "")))
 
     @property
     def rules(self) -> Sequence[str]:
