@@ -28,6 +28,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "line like: {example}",
     "table": "Download one from this page, fill in {columns}, and send it back.",
     "anotherPlan": "Tick that the file is of another plan, and choose it again. Or download the rows of this one.",
+    "decidedSince": "Look below at what was decided, then say what you approve.",
     "oneDomain": "write one a line",
     "subdomains": "for a domain and its subdomains write *.{domain}",
     "webSite": "write {mail}. If people have addresses like name@{domain}, add the domain as an object under The "
