@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import pytest
 
 from link_orchestrator.files import accounts, groups
-from link_orchestrator.names import label_of
+from link_orchestrator.kinds import KINDS
+from link_orchestrator.names import JOBS, label_of
 from link_orchestrator.portal.pages import PAGES
 from link_orchestrator.portal.rendering import exact, said
 from tests.link_orchestrator.portal.door import Answer, Door, opened
@@ -208,6 +209,10 @@ def test_a_sentence_has_names_in_words_and_what_is_typed_as_it_is(sentence: str,
 
 def test_what_is_to_be_found_in_entra_stays_as_it_is_there() -> None:
     assert exact("objectId to externalId") == "<code>objectId</code> to <code>externalId</code>"
+
+
+def test_every_kind_of_job_has_a_name() -> None:
+    assert {*JOBS} >= {*KINDS}
 
 
 def test_no_two_columns_of_a_file_are_called_the_same() -> None:
