@@ -76,6 +76,7 @@ linking_groups_upload        POST   linking/groups
 linking_connection           GET    linking/connection
 linking_groups_list          GET    linking/groups
 linking_groups_get           GET    linking/groups/{id}
+linking_groups_remove        DELETE linking/groups/{id}
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
 linking_imports              GET    linking/imports
@@ -83,6 +84,7 @@ linking_unread               GET    linking/unread
 linking_uploads              GET    linking/uploads
 linking_identities_list      GET    linking/identities
 linking_identities_get       GET    linking/identities/{id}
+linking_identities_remove    DELETE linking/identities/{id}
 linking_identities_problems  GET    linking/identities/{id}/problems
 linking_refusals             GET    linking/refusals
 linking_adoptions            GET    linking/adoptions
