@@ -110,6 +110,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_basis": Operation("RunBasis", query=("reviewers",)),
     "linking_run_left_out": Operation("LeftOut"),
+    "linking_run_pilot": Operation("PilotForeseen", query=("number", *CONDITIONS, *PAGED)),
+    "linking_run_decided": Operation("Decided", query=("since",)),
     "linking_run_row": Operation("RowInFull"),
     "linking_run_report": Operation(
         "File",
@@ -215,6 +217,15 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Only rows whose pair an undo or a release took apart, or only those whose pair none did.",
         {"type": "boolean"},
     ),
+    "linked": (
+        "Only rows whose account the run has linked, or only those whose account it has not.",
+        {"type": "boolean"},
+    ),
+    "since": (
+        "How often rows had been reviewed when you looked: `reviews` of the run.",
+        {"type": "integer", "minimum": 0},
+    ),
+    "number": ("How many people at most, the first ones.", {"type": "integer", "minimum": 1}),
     "score": (
         "Only rows with a suggestion of at least this score.",
         {"type": "number", "minimum": 0, "maximum": 1},

@@ -15,7 +15,7 @@ from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
     "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "predicted", "score",
-    "parted",
+    "parted", "linked",
 )  # fmt: skip
 """Query parameters by which the API chooses rows."""
 LINKABLE: Final = ("review", "outsideVerifiedDomains")
@@ -114,6 +114,14 @@ class Row:
         """What a person decided about it; empty where nobody did, or took it back."""
         found: Document = self.document.get("review", {})
         return found if found.get("action", "leave") != "leave" else {}
+
+    @property
+    def is_to_link(self) -> bool:
+        """Whether an approval links it, as it was planned and decided, and none has yet."""
+        action = self.review.get("action")
+        return "outcome" not in self.document and (
+            action == "link" or (self.decision == "link" and action != "exclude")
+        )
 
     @property
     def seen(self) -> str:

@@ -150,8 +150,10 @@ async def pilot(screen: Screen, run: str) -> None:
     await follow(page, "This run", "Approve")
     await page.get_by_role("link", name="Choose a pilot").click()
     await page.get_by_label("How many people at most").fill(str(PILOT))
+    await page.get_by_role("button", name="See who they are").click()
+    await page.get_by_role("heading", name=f"{PILOT} people would be linked").wait_for()
     await tick_warnings(page)
-    await page.get_by_role("button", name="Link these first").click()
+    await page.get_by_role("button", name=f"Link these {PILOT} first").click()
     await page.get_by_role("heading", name=f"The pilot linked {PILOT} accounts").wait_for()
     assert (await document(screen, run))["counts"]["linked"] == PILOT
 

@@ -68,7 +68,8 @@ async def test_a_mapping_is_checked(door: Door) -> None:
 async def test_a_file_that_is_no_schema_is_refused_beside_its_field(door: Door) -> None:
     page = await check(door, {"value": []})
     assert page.status == 400
-    assert "must be an exported provisioning schema" in page.text
+    assert "must be an exported provisioning schema: choose the file that Entra gives under Show" in page.text
+    assert "{" not in page.html.partition('class="errors"')[2].partition("</div>")[0], "a page speaks no JSON"
     assert 'id="e-mapping"' in page.html
     page = await door.send("connect", {"do": "check"})
     assert "choose the file that you downloaded" in page.text
