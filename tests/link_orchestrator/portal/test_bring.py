@@ -269,6 +269,12 @@ async def test_a_column_that_is_missing_is_named_in_the_words_of_the_page(door: 
     assert (page.status, "?columns" in page.text) == (400, False)
     assert "If one of these has it, say which under More choices, with a line like: header of the column" in page.text
     assert "Device = userName" not in page.text, "a column that is not likely is not proposed"
+    rows = [{"Abteilungsname": one.upper(), "Kontakt": f"{one}@contoso.com"} for one in ("ada", "bob")]
+    page = await send_file(door, csv_file(*rows))
+    assert "with a line like: Kontakt = userName" in page.text, "the values look like sign-in names"
+    rows = [{"Abteilungsname": "IT", "Kürzel": "a.li"}, {"Abteilungsname": "HR", "Kürzel": "b.ob"}]
+    page = await send_file(door, csv_file(*rows))
+    assert "with a line like: Kürzel = userName" in page.text
     page = await send_file(door, csv_file({"Device": "laptop", "Benutzerkennung": "red"}))
     assert "Say which it is under More choices, with a line like: Benutzerkennung = userName" in page.text
 
