@@ -30,6 +30,7 @@ from link_orchestrator.run import (
     exclusions_unmatched,
     mapping_of,
     policy_of,
+    reviews_of,
 )
 from link_orchestrator.unread import find_unread
 from shared.directory.directory import Directory
@@ -41,6 +42,7 @@ from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import LIKELY_SCORE, PlanRow
+from shared.directory.work.reviews import EXCLUDE, LINK
 from shared.json_text import dump
 
 DISABLED, UNASSIGNED = "disabled", "unassigned"
@@ -63,6 +65,15 @@ SECOND: Final = "secondAccounts"
 FOREIGN: Final = "foreignObjectIds"
 PROBABLE: Final = "probableAccounts"
 POLICY_CHANGED: Final = "policyChanged"
+
+ROW: Final = "row"
+"""What an example has, beside what is shown of it: the id of its row, which a review may settle."""
+OF_OPEN_ROWS: Final = {
+    TRUST: DecisionKind.REVIEW,
+    OUTSIDE: DecisionKind.OUTSIDE_VERIFIED_DOMAINS,
+    NO_DOMAINS: DecisionKind.OUTSIDE_VERIFIED_DOMAINS,
+}
+"""Warnings whose number is that of the plan, with the decision on the rows among which it was counted."""
 
 CODES: Final = (
     POLICY_CHANGED, SECOND, PROBABLE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD,
@@ -125,7 +136,8 @@ class PlanWarning:
     """A warning of a plan. `meaning` says what comes of it, where the text does not.
 
     `files` are the imports that it is about. `digest` is that of what it says; `known` is the one that was acknowledged
-    last.
+    last. Where the number is the plan's, persons have `decided` since about so many of the `rows` among which it was
+    counted.
     """
 
     code: str
@@ -138,6 +150,8 @@ class PlanWarning:
     files: Sequence[Mapping[str, Any]] = ()
     digest: str = ""
     known: Mapping[str, str] | None = None
+    decided: int = 0
+    rows: int = 0
 
     @property
     def acknowledged(self) -> bool:
@@ -150,7 +164,7 @@ class PlanWarning:
             "code": self.code,
             "warning": self.text,
             "count": self.count,
-            "examples": list(self.examples),
+            "examples": [{name: one[name] for name in one if name != ROW} for one in self.examples],
             "remedy": self.remedy,
         }
         if self.meaning:
@@ -159,6 +173,8 @@ class PlanWarning:
             document["values"] = dict(self.values)
         if self.files:
             document["files"] = [*self.files]
+        if self.decided:
+            document["since"] = {"decided": self.decided, "rows": self.rows}
         if not self.digest:  # a plan of before there was such a thing is approved as it stands
             return document
         document |= {"digest": self.digest, "acknowledged": self.acknowledged}
@@ -176,6 +192,20 @@ def warnings_of(job: Job) -> list[PlanWarning]:
     order = {code: place for place, code in enumerate(CODES)}
     codes = sorted(job.warned, key=lambda code: order.get(code, len(order)))
     return [warned for code in codes if (warned := _warning(job, code, job.warned[code]))]
+
+
+async def with_open_examples(directory: Directory, job: Job) -> Job:
+    """Return a reviewed run whose warnings have those examples alone about which nobody has decided."""
+    named = [one[ROW] for kept in (job.warned or {}).values() for one in kept.get("examples", ()) if ROW in one]
+    if not job.reviewed or not named:
+        return job
+    found = zip(named, await reviews_of(directory, job.id).find_rows(named), strict=True)
+    settled = {row_id for row_id, row in found if row and (row.review or {}).get("action") in (LINK, EXCLUDE)}
+
+    def left(kept: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**kept, "examples": [one for one in kept.get("examples", ()) if one.get(ROW) not in settled]}
+
+    return replace(job, warned={code: left(kept) for code, kept in (job.warned or {}).items()})
 
 
 def open_warnings(job: Job) -> list[PlanWarning]:
@@ -222,8 +252,11 @@ def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None
     told = f"{code} {kept['base']} {count if counts_rows else ''}"
     digest = _digest(told)
     meaning = _sign_in(job) if code == NAMES else ""
-    files = kept.get("files", ())
-    return PlanWarning(code, text, count, remedy, meaning, kept["examples"], values, files, digest, kept.get("known"))
+    files, known, of = kept.get("files", ()), kept.get("known"), OF_OPEN_ROWS.get(code, "")
+    decided, rows = job.counts.get(f"decided.{of}", 0), job.counts.get(of, 0)
+    return PlanWarning(
+        code, text, count, remedy, meaning, kept["examples"], values, files, digest, known, decided, rows
+    )
 
 
 def _digest(text: str) -> str:

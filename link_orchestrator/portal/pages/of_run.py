@@ -280,6 +280,15 @@ class Run:
         return [one for one in found if one[2] > 0]
 
     @property
+    def new_people(self) -> int:
+        """People without an account, without those to whom a person gave one in a review."""
+        return self.counts.get("noAccount", 0) - self.new_people_linked
+
+    @property
+    def new_people_linked(self) -> int:
+        return int(self.document.get("decided", {}).get("noAccount", 0))
+
+    @property
     def links_as_planned(self) -> int:
         """Links of the plan itself, without those that a person excluded."""
         return self.counts.get("link", 0) - int(self.document.get("decided", {}).get("link", 0))
