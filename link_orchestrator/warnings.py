@@ -90,6 +90,10 @@ IMPACT: Final = "impact."
 """Prefix of counts of linked accounts of which the first cycle changes an attribute."""
 NAME_KEPT: Final = WARNINGS + "nameKept"
 """Count of those of them whose sign-in name changes in case alone, of which nothing warns."""
+NAMES_BEFORE: Final = WARNINGS + "namesBefore"
+"""Count of the sign-in names that change of accounts that were linked before the run, by another one or by hand."""
+LINKED_BEFORE: Final = "linkedBefore"
+"""What the values of that warning call them."""
 COUNTED: Final = {
     **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND, PROBABLE)},
     NAMES: IMPACT + "userName",
@@ -248,6 +252,8 @@ def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None
     if count < 1 and "text" not in kept:
         return None
     values = dict(list(kept.get("values", {}).items())[:VALUES_SHOWN])
+    if code == NAMES and (before := job.counts.get(NAMES_BEFORE, 0)):
+        values = {LINKED_BEFORE: before}
     text, remedy = (kept["text"], kept["remedy"]) if "text" in kept else _said(job, code, count, values)
     told = f"{code} {kept['base']} {count if counts_rows else ''}"
     digest = _digest(told)
@@ -546,7 +552,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     NAMES: _Sentence(
         "sign-in name",
-        "{counted} will change with the first provisioning cycle",
+        "{counted} will change with the first provisioning cycle{before}",
         "Look at them: {rows}changes=userName. Tell these people, or map to userName what they sign in by.",
     ),
     INACTIVE: _Sentence(
@@ -616,6 +622,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "listed": ", ".join(f"{value} ({n:,})" if n > 1 else value for value, n in values.items()),
         "entries": " and ".join(_entries(values)),
         "files": " and ".join(_files(count, values)),
+        "before": _before(values.get(LINKED_BEFORE, 0)),
         "rows": f"GET /linking/runs/{job.id}/decisions?",
         "run": job.id,
         "likely": LIKELY_SCORE / 100,
@@ -623,6 +630,14 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "quarantine": _quarantine(count),
     }
     return said.text.format(**told), said.remedy.format(**told)
+
+
+def _before(count: int) -> str:
+    """Return how many of some sign-in names are none of the links that are to be approved, "" for none."""
+    if not count:
+        return ""
+    who = "an account that was" if count == 1 else "accounts that were"
+    return f"; {count:,} of them of {who} linked before this run, or by hand, whatever is approved"
 
 
 def _entries(values: Mapping[str, int]) -> Iterator[str]:

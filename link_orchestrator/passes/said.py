@@ -20,6 +20,7 @@ from link_orchestrator.warnings import (
     IMPACT,
     NAME_KEPT,
     NAMES,
+    NAMES_BEFORE,
     OUTSIDE,
     PADDED,
     PLAIN,
@@ -105,6 +106,8 @@ class Said:
             if keeps_name(changes):
                 self.counts[NAME_KEPT] += 1
             elif "userName" in changes:
+                if decision.kind is DecisionKind.ALREADY_LINKED:
+                    self.counts[NAMES_BEFORE] += 1
                 self._add(NAMES, identity, {**_example(identity, account), **changes["userName"]})
         for code in shown.get("warnings", ()):
             if code != DISABLED and decision.kind is DecisionKind.LINK:

@@ -246,6 +246,12 @@ class Run:
         return sorted(found, key=lambda one: one.known)
 
     @property
+    def names_before(self) -> int:
+        """Sign-in names that change though this run does not link their accounts: they were linked before."""
+        values = (one.document.get("values", {}) for one in self.warnings if one.document["code"] == "userNameChanges")
+        return sum(int(one.get("linkedBefore", 0)) for one in values)
+
+    @property
     def to_acknowledge(self) -> Sequence[Warned]:
         return [one for one in self.warnings if not one.known and "digest" in one.document]
 
