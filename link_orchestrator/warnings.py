@@ -64,6 +64,7 @@ STARTED: Final = "provisioningStarted"
 SECOND: Final = "secondAccounts"
 FOREIGN: Final = "foreignObjectIds"
 PROBABLE: Final = "probableAccounts"
+CREATED_ALIKE: Final = "createdAlike"
 POLICY_CHANGED: Final = "policyChanged"
 
 ROW: Final = "row"
@@ -76,8 +77,8 @@ OF_OPEN_ROWS: Final = {
 """Warnings whose number is that of the plan, with the decision on the rows among which it was counted."""
 
 CODES: Final = (
-    POLICY_CHANGED, SECOND, PROBABLE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD,
-    FILLERS, SHORTENED, SHARED, EXCLUSIONS, FOREIGN, STARTED,
+    POLICY_CHANGED, SECOND, PROBABLE, CREATED_ALIKE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED,
+    UNREAD, FILLERS, SHORTENED, SHARED, EXCLUSIONS, FOREIGN, STARTED,
 )  # fmt: skip
 """Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
 HARMFUL: Final = (
@@ -532,6 +533,14 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "{counted} without a match, though an account here is much alike by name or address: provisioning would create "
         "a second account of each whose account it is",
         "Look at them: {rows}decision=noAccount&score={likely:g}. Link in a review each whose account it is.",
+    ),
+    CREATED_ALIKE: _Sentence(
+        "account",
+        "{counted} that provisioning made, though an account that is managed here is much alike by name or address: "
+        "one person may have both",
+        "Look at them: {rows}decision=alreadyLinked&score={likely:g}. Of one person's two: stop provisioning in Entra, "
+        "release the new account and delete it, link the one from before by hand, and restart provisioning. Two people "
+        "keep theirs.",
     ),
     NO_DOMAINS: _Sentence(
         "row",

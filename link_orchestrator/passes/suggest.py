@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.passes.created_alike import SUGGESTED, is_free, tell_created
 from link_orchestrator.run import WARNINGS, policy_of
 from link_orchestrator.staged import LEFT
 from link_orchestrator.warnings import PROBABLE, ROW
@@ -28,8 +29,7 @@ from shared.directory.matching.likeness import (
     among,
     likeness,
 )
-from shared.directory.matching.policy import Policy
-from shared.directory.records.model import Account, Status
+from shared.directory.records.model import Account
 from shared.directory.work.findings import Finding
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import LIKELY_SCORE, row_id
@@ -39,8 +39,6 @@ from shared.turns import Turns
 MOST_LEFT: Final = 50_000
 """People of the smaller side up to which anybody is suggested, and of the larger one to whom somebody is: so many are
 no work for a person, and are two kilobytes each in memory."""
-SUGGESTED: Final = "suggestions."
-"""Prefix of counts of rows with suggestions, by their decision."""
 ACCOUNTS_AT_ONCE: Final = 500
 """Accounts that are read at once."""
 ROWS_AT_ONCE: Final = 1_000
@@ -72,17 +70,23 @@ Read = Callable[[Directory, Job], AsyncIterator[_Left]]
 
 
 async def suggest(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
-    """Write suggestions into the rows of accounts and identities without a match; count the rows that have any."""
+    """Write suggestions into the rows of accounts and identities without a match; count the rows that have any.
+
+    So it does for accounts that provisioning made though an earlier plan suggested another one (created_alike.py).
+    """
+    created = await tell_created(directory, job)
     counts = await directory.jobs.total(job.id)
     accounts, identities = (
         _Side(DecisionKind.NO_IDENTITY, "account", _accounts),
         _Side(DecisionKind.NO_ACCOUNT, "identity", _identities),
     )
+    if not (counts.get(accounts.decision.value) and counts.get(identities.decision.value)):
+        return created
     less_accounts = counts.get(accounts.decision.value, 0) <= counts.get(identities.decision.value, 0)
     few, many = (accounts, identities) if less_accounts else (identities, accounts)
     if counts.get(few.decision.value, 0) > MOST_LEFT:
-        return Counter()
-    return await _Search(directory, job, few, many).run()
+        return created
+    return created + await _Search(directory, job, few, many).run()
 
 
 class _Side(NamedTuple):
@@ -224,15 +228,8 @@ async def _accounts(directory: Directory, job: Job) -> AsyncIterator[_Left]:
         async for rows in plan.decided(bucket, DecisionKind.NO_IDENTITY.value):
             for batch in in_parts([row.subject for row in rows], ACCOUNTS_AT_ONCE):
                 for account in await directory.accounts.find_many(batch):
-                    if account and _is_free(account, policy):
+                    if account and is_free(account, policy):
                         yield _left_account(bucket, account)
-
-
-def _is_free(account: Account, policy: Policy) -> bool:
-    """Tell whether an account could be linked: a plan that reports whom the policy sets aside links them no more."""
-    if account.status is not Status.LOCAL or account.protected or account.link:
-        return False
-    return not policy.sets_aside(account.id, account.user_name)
 
 
 def _left_account(bucket: int, account: Account) -> _Left:

@@ -67,7 +67,7 @@ UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:8])
 """Columns of an undo's rows, which are the first ones of a run's with another name."""
 VERIFICATION_COLUMNS: Final = (
     "found", *COLUMNS[1:9], "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "undone", "remedy",
-    "linked", "confirmed", "created", "insteadOf", "row",
+    "linked", "confirmed", "created", "insteadOf", "alike", "row",
 )  # fmt: skip
 """Columns of a verification's rows: those of the plan's row that made the link, what to do, and when what happened."""
 
@@ -301,6 +301,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
     suggestions = "; ".join(map(_suggestion, document.get("suggestions", ())))
     verified = {name: document.get(name, "") for name in ("found", "linked", "confirmed", "created")}
     verified |= {"insteadOf": " ".join(document.get("insteadOf", ()))}
+    verified |= {"alike": "; ".join(f"{one['userName']} {one['id']}" for one in document.get("alike", ()))}
     beside = {name: document.get(name, "") for name in ("row", "run")}
     return named | verified | {"suggestions": suggestions} | beside
 

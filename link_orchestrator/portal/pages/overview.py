@@ -244,11 +244,17 @@ def _after_linking(run: Document, verification: Document | None, here: str) -> N
     expected = words.expected_to_wait(verification)
     if counts.get("unconfirmed", 0) > expected or counts.get("created"):
         return Next("Verify", "Not every link is confirmed", _not_confirmed(verification), "See whose, and why", here)
+    title = "Every link is confirmed, or waits as expected" if expected else "Every link is confirmed"
+    if alike := counts.get("alike", 0):
+        are = "is" if alike == 1 else "are"
+        text = f"{counted(alike, 'account')} that provisioning created {are} much alike one that is managed here."
+        text += " One person may have both: look at them."
+        return Next("", title, text, "See who is alike", here)
     if expected:
         text = f"{_waits_as_expected(expected)} When people come or leave, make another plan."
-        return Next("", "Every link is confirmed, or waits as expected", text, "Make another plan", "plan")
+        return Next("", title, text, "Make another plan", "plan")
     text = "Provisioning found everybody whom the last run linked. When people come or leave, make another plan."
-    return Next("", "Every link is confirmed", text, "Make another plan", "plan")
+    return Next("", title, text, "Make another plan", "plan")
 
 
 def _not_confirmed(verification: Document) -> str:

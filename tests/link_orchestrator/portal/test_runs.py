@@ -940,7 +940,7 @@ async def test_a_verification_says_of_how_many_the_plan_expected_that_they_wait(
     page = (await door.get(here(run, "/verify"))).text
     assert "1 of these 2 the plan expected to wait" in page
     overview = (await door.get("")).text
-    assert "Provisioning has not come through 2 links yet. Of these the plan expected 1 to wait" in overview
+    assert "Provisioning has not come through 1 link yet. 1 link waits as the plan expected" in overview
     assert "created" not in overview[overview.index("Not every link is confirmed") :].partition("See whose")[0]
 
 
@@ -1266,7 +1266,7 @@ async def test_while_an_undo_is_the_last_to_change_links_no_page_starts_provisio
         assert "Nobody was linked" in told
         assert "leave it stopped" in told
         assert "Switch provisioning on" not in told
-    assert "Open provisioning, and leave it off" in (await door.get("connect")).text
+    assert "Leave provisioning stopped" in (await door.get("connect")).text
 
 
 async def test_once_a_run_has_linked_people_again_a_later_one_that_links_nobody_stops_no_provisioning(
