@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from link_orchestrator.run import WARNINGS, policy_of, reviews_of
@@ -30,6 +31,8 @@ MADE_BEFORE: Final = DecisionKind.ALREADY_LINKED
 """The decision on people whose account provisioning had made when a plan was made."""
 MOST_RUNS: Final = 8
 """Runs before a plan whose suggestions it reads: the latest ones, as far as the last that decided on everybody."""
+MOST_LISTED: Final = 100
+"""Runs among which these are looked for: of those that a schedule starts every day most find nothing to plan."""
 AT_ONCE: Final = 100
 """Rows and accounts that are looked up at once."""
 
@@ -94,18 +97,23 @@ Suggestions = Mapping[str, Mapping[str, Any]]
 async def _suggested_before(directory: Directory, job: Job) -> Mapping[str, Suggestions]:
     """Return the likely suggestions of the plans before, by object id; of a pair the latest one."""
     found: defaultdict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
-    entries, _ = await directory.jobs.page((RUN,), "", MOST_RUNS)
+    entries, _ = await directory.jobs.page((RUN,), "", MOST_LISTED)
+    ids = [one.id for one in entries if one.planned and one.id != job.id][:MOST_RUNS]
     # What a list shows of a run has not these counts.
-    runs = await directory.jobs.find_many(one.id for one in entries if one.planned and one.id != job.id)
-    for run in (runs[one.id] for one in entries if one.id in runs):
+    runs = await directory.jobs.find_many(ids)
+    for run in (runs[one] for one in ids if one in runs):
         for decision in (DecisionKind.NO_ACCOUNT, MADE_BEFORE):
-            for bucket in range(directory.keys.buckets):
-                async for rows in likely_rows(directory, run, bucket, decision):
-                    for row in rows:
-                        _add(found[row.subject], row)
+            buckets = range(directory.keys.buckets)
+            read = await in_waves(_read(likely_rows(directory, run, bucket, decision)) for bucket in buckets)
+            for row in chain(*read):
+                _add(found[row.subject], row)
         if "since" not in run.options:
             break
     return found
+
+
+async def _read(pages: AsyncIterator[list[PlanRow]]) -> list[PlanRow]:
+    return [row async for rows in pages for row in rows]
 
 
 def _add(found: dict[str, Mapping[str, Any]], row: PlanRow) -> None:

@@ -227,11 +227,13 @@ async def _created(directory: Directory, account: Account, pairs: Sequence[Any],
     else:
         rules = ", ".join(sorted({rule for found in sharing.values() for rule in found}))
         reason += f"an account that was here before shares a key with it ({rules})."
+    before = sorted(accounts | sharing.keys())
     shown: dict[str, Any] = {
         "reason": reason,
         "account": account.shown(),
         "created": account.created,
-        "insteadOf": sorted(accounts | sharing.keys()),
+        "insteadOf": before,
+        "before": [one.shown() for one in await directory.accounts.find_many(before) if one],
     }
     if pairs:
         shown["identities"] = sorted({object_id for object_id, _, _ in pairs})

@@ -132,7 +132,9 @@ class TestCreatedInstead:
         assert job["counts"] == NOTHING | {"unconfirmed": 1, "created": 1}
         (row,) = await rows(app, job, "created")
         assert row["account"] == {"id": made["id"], "userName": "ada@contoso.com"}
-        assert row["insteadOf"] == [(await app.account("lovelace"))["id"]]
+        lovelace = await app.account("lovelace")
+        assert row["insteadOf"] == [lovelace["id"]]
+        assert row["before"] == [{"id": lovelace["id"], "userName": "lovelace"}]
         assert row["identities"] == [object_id(1)]
         assert "the plan knew an account of the same identity (link)" in row["reason"]
 

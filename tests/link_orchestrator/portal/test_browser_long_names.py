@@ -66,27 +66,36 @@ async def test_the_longest_names_break_no_page_of_a_verification_a_link_or_an_un
     assert all(found["counts"][one] for one in ("confirmed", "unconfirmed", "created", "alike")), found["counts"]
     for one in ("confirmed", "unconfirmed", "created", "alike"):
         await screen.open(f"runs/{run['id']}/verify?found={one}")
-        await screen.check(f"long-verify-{one}")
+        await look(screen, f"long-verify-{one}")
     (row,) = (await app.call("GET", f"linking/verifications/{found['id']}/rows", found="alike"))["rows"]
     before = row["alike"][0]["id"]
     await screen.open(f"accounts/{before}")
-    await screen.check("long-account")
+    await look(screen, "long-account")
     await screen.open(f"accounts/{before}/link?identity={object_id(3)}")
-    await screen.check("long-link")
+    await look(screen, "long-link")
     await screen.open(f"accounts/{before}/link?identity={object_id(1)}")
-    await screen.check("long-link-matched-elsewhere")
+    await look(screen, "long-link-matched-elsewhere")
     again = await app.plan(*people(), full=True)
     decisions = f"runs/{again['id']}/decisions"
     (alike,) = (await app.call("GET", f"linking/{decisions}", decision="alreadyLinked", score="0.9"))["decisions"]
     await screen.open(f"runs/{again['id']}/rows/{alike['id']}")
-    await screen.check("long-row-alike")
+    await look(screen, "long-row-alike")
     await screen.open(f"{decisions}?decision=alreadyLinked&score=0.9")
-    await screen.check("long-decisions-alike")
+    await look(screen, "long-decisions-alike")
     await screen.open(f"runs/{run['id']}/undo")
     await screen.page.get_by_role("button", name="Look what the undo would do").click()
     await screen.page.get_by_role("heading", name="What this undo would do").wait_for()
-    await screen.check("long-undo-preview")
+    await look(screen, "long-undo-preview")
     undo = await app.call("POST", f"linking/runs/{run['id']}/undo")
     await app.wait(f"linking/undos/{undo['id']}", "done")
     await screen.open(f"runs/{run['id']}/undo")
-    await screen.check("long-undo-done")
+    await look(screen, "long-undo-done")
+
+
+async def look(screen: Screen, name: str) -> None:
+    """Hold a page to what every page is held to, and to showing each table whole."""
+    await screen.check(name)
+    for width in in_browser.WIDTHS:
+        await screen.page.set_viewport_size({"width": width, "height": 900})
+        hidden = "[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth - one.clientWidth)"
+        assert max(await screen.page.evaluate(hidden), default=0) <= 1, (name, width)
