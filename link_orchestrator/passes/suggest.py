@@ -16,7 +16,7 @@ from link_orchestrator.messages import Slice
 from link_orchestrator.passes.created_alike import SUGGESTED, is_free, tell_created
 from link_orchestrator.run import WARNINGS, policy_of
 from link_orchestrator.staged import LEFT
-from link_orchestrator.warnings import PROBABLE
+from link_orchestrator.warnings import PROBABLE, ROW
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
@@ -32,7 +32,7 @@ from shared.directory.matching.likeness import (
 from shared.directory.records.model import Account
 from shared.directory.work.findings import Finding
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import LIKELY_SCORE
+from shared.directory.work.plan import LIKELY_SCORE, row_id
 from shared.tables.access import in_parts
 from shared.turns import Turns
 
@@ -161,6 +161,7 @@ class _Search:
         """Keep that an account is probably that of somebody whom provisioning would create."""
         told = self._directory.keys.fingerprint(f"{PROBABLE} {fold(left.id)} {likeliest['account']['id']}")
         example = {"identity": left.shown["userPrincipalName"], "account": likeliest["account"]["userName"]}
+        example[ROW] = row_id(self._directory.keys, left.bucket, DecisionKind.NO_ACCOUNT.value, left.id)
         self._found.add(told, example)
 
     async def _write(self, side: _Side, rows: Mapping[int, Mapping[str, list[dict[str, Any]]]]) -> None:

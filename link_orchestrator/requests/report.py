@@ -36,7 +36,7 @@ from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.verified import told
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
-from link_orchestrator.warnings import warnings_of
+from link_orchestrator.warnings import warnings_of, with_open_examples
 from shared.admin.parameters import open_cursor, read_count, seal_cursor
 from shared.directory.directory import Directory
 from shared.directory.work.jobs import Job
@@ -80,7 +80,7 @@ async def get_report(directory: Directory, request: Request) -> Response:
     job = await with_persons(directory, await find_job(directory, request, RUN))
     if _form(request) != "html":
         return await _page(directory, job, request, RUN)
-    job = await as_it_stands(directory, job)
+    job = await with_open_examples(directory, await as_it_stands(directory, job))
     found = (
         check(
             mapping_of(job),

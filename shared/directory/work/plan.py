@@ -211,7 +211,7 @@ class Plan:
 
     def key(self, decision: str, subject: str) -> str:
         """Return the key of a row, with the digest of its subject, which may be any text of a file."""
-        return f"{decision}_{self._keys.digest(Key('subject', subject))}"
+        return _key(self._keys, decision, subject)
 
     def _row(self, row: PlanRow) -> str:
         key = self.key(row.decision, row.subject)
@@ -219,6 +219,15 @@ class Plan:
             return key
         digest = key[-DIGEST:]
         return f"{row.decision}_{min(row.place, LAST_PLACE):08x}{digest[8:]}"
+
+
+def row_id(keys: Keys, bucket: int, decision: str, subject: str) -> str:
+    """Return the id that a row about a person or an account has once it is stored."""
+    return f"{bucket:02x}{_key(keys, decision, subject)}"
+
+
+def _key(keys: Keys, decision: str, subject: str) -> str:
+    return f"{decision}_{keys.digest(Key('subject', subject))}"
 
 
 class LeftOpen:
