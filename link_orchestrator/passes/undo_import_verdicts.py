@@ -120,10 +120,7 @@ def _made(account: Account, history: Sequence[Change], asked: Asked) -> Verdict:
 
 _PARTED: Final = "parted"
 """Name under which the history has from whom an account was taken apart."""
-_REMOVED = (
-    "The import had made the account, and nobody has changed it since: it is deleted. Whom the last plan left to an "
-    "administrator because of it is created over SCIM once another run has planned."
-)
+_REMOVED = "The import had made the account, and nobody has changed it since: it is deleted."
 
 
 def _gone(end: Change, asked: Asked, *, made: bool) -> Verdict:

@@ -187,8 +187,10 @@ def _next_of_run(run: Document, latest: Mapping[str, Document], runs: Sequence[D
             return Next("Plan", "A plan is being made", "Nobody is changed by it.", "See how far it is", here)
         case "planned":
             waiting = sum(run["counts"].get(one, 0) - run.get("decided", {}).get(one, 0) for one in DECIDABLE)
-            rows = f" {waiting:,} rows wait for a person to decide." if waiting else ""
-            text = f"It would link {run.get('links', 0):,} accounts.{rows} Nothing happens before somebody approves it."
+            wait = "waits" if waiting == 1 else "wait"
+            rows = f" {counted(waiting, 'row')} {wait} for a person to decide." if waiting else ""
+            links = counted(run.get("links", 0), "account")
+            text = f"It would link {links}.{rows} Nothing happens before somebody approves it."
             return Next("Review", "Look at the plan", text, "Look at the plan", here)
         case "approved":
             text = "Provisioning waits meanwhile, for 15 minutes at most. Linking changes no sign-in name."

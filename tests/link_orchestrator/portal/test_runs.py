@@ -1000,6 +1000,8 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     back = await api.wait(f"linking/undos/{back}", "done")
     page = await door.get(here(run, "/undo"))
     assert f"As before their link {back['counts']['undone']}" in page.text
+    assert "nothing of it is left to undo" in page.text
+    assert "Undo once more" not in page.text
     assert "<h1>Undo <span" in page.html
     assert "Done</span></h1>" in page.html
     row = await row_of(api, run, "link")
