@@ -73,6 +73,11 @@ class Filter(Body):
             and (self.parted is None or self.parted is is_parted_row(row))
         )
 
+    @property
+    def asks_for_reviews_alone(self) -> bool:
+        """Whether a row's review says whether it meets the conditions."""
+        return not self.model_fields_set - {"reviewed", "decision"}
+
     def selects_among(self, decision: str) -> Callable[[PlanRow], bool]:
         """Return what tells whether a row is listed where a request names a decision, "" for none.
 

@@ -38,7 +38,7 @@ async def test_every_row_that_meets_a_condition_is_on_one_page(
     found = list[str]()
     cursor: str | None = ""
     while cursor is not None:
-        rows, cursor = await select_rows(plan, "link", cursor, count, is_of_it)
+        rows, cursor = await select_rows(plan.pages, "link", cursor, count, is_of_it)
         assert len(rows) <= count
         found += [row.subject for row in rows]
     assert sorted(found) == sorted(str(n) for n in range(0, 400, 10))
@@ -50,7 +50,7 @@ async def test_a_page_of_few_among_many_takes_few_round_trips(sqlite_tables: Sql
     plan = await planned(directory, 4_000)
     for condition, most in ((is_of_it, 5), (lambda row: True, 1), (lambda row: False, 10)):
         counting.reset()
-        rows, cursor = await select_rows(plan, "link", "", 50, condition)
+        rows, cursor = await select_rows(plan.pages, "link", "", 50, condition)
         assert counting.sequential <= most
         assert len(rows) == 50 or cursor is None
 
