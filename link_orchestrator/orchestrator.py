@@ -61,6 +61,8 @@ UNDO_FIRST, UNDO_COUNTS, UNDO_LAST = ("prepare",), ("count",), ("names",)
 """Passes around those of an undo: first and last in one slice, counts where the request names a number to switch on."""
 UNDO_IMPORT_PASSES, UNDO_IMPORT_COUNTS = ("undo_import",), ("count_import",)
 UNDO_GROUP_IMPORT_PASSES = ("undo_group_import",)
+FORESEE_IMPORT_PASSES, FORESEE_GROUP_IMPORT_PASSES = ("foresee_import",), ("foresee_group_import",)
+"""Passes that say what the undo of an import would come to."""
 VERIFY_PASSES = ("look", "compare", "settle")
 SKIMMING = ("changes", "gather")
 """Passes that read no more than one line of each identity or account."""
@@ -106,6 +108,8 @@ import_groups = _in_order("import_groups", GROUP_IMPORT_PASSES, "import")
 preview_accounts = _in_order("preview_accounts", PREVIEW_PASSES, "preview")
 preview_groups = _in_order("preview_groups", GROUP_PREVIEW_PASSES, "preview")
 undo_group_import = _in_order("undo_group_import", UNDO_GROUP_IMPORT_PASSES, "undo")
+preview_import_undo = _in_order("preview_import_undo", FORESEE_IMPORT_PASSES, "preview")
+preview_group_import_undo = _in_order("preview_group_import_undo", FORESEE_GROUP_IMPORT_PASSES, "preview")
 verify_links = _in_order("verify_links", VERIFY_PASSES, "verify")
 
 

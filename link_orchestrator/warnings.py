@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.files.numbers import MOST_SHORTER, padded_width, shorter
 from link_orchestrator.prediction.check import People, check, sign_in_after
+from link_orchestrator.problems import lacks_nobody
 from link_orchestrator.run import (
     CARRIED,
     IDS_CARRIED,
@@ -113,6 +114,8 @@ RECENT_DAYS: Final = 7
 """Days of refused writes that are looked at: a provisioning that was stopped before is none that runs."""
 MOST_REFUSALS: Final = 10_000
 """Rows of refusals that are read."""
+LOOKED_AT: Final = 200
+"""Rows of a file's report among which examples of those are looked for that lack somebody."""
 VALUES_SHOWN: Final = 10
 """Values of a warning that are shown, such as domains, each with its number of rows."""
 
@@ -329,7 +332,7 @@ def _of_finding(finding: Finding) -> dict[str, Any]:
 
 
 async def _unread(directory: Directory, job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Warn of rows that were not read: of the identities, and of all imports of accounts that stand."""
+    """Warn of rows that were not taken so far: of the identities, and of all imports of accounts that stand."""
     unread = dict[str, int]()
     examples: list[Mapping[str, Any]] = []
     if "source" in job.options:
@@ -346,8 +349,9 @@ async def _unread(directory: Directory, job: Job, counts: Mapping[str, int]) -> 
             places.append(("identities", upload.id, unread["identities"]))
     for what, name, count in places:
         if count:
-            rows, _ = await directory.plan(name).page("", "", EXAMPLES)
-            examples += [_example(what, row) for row in rows]
+            rows, _ = await directory.plan(name).page("", "", LOOKED_AT)
+            lacking = [row for row in rows if not lacks_nobody(row.shown["reason"])]
+            examples += [_example(what, row) for row in lacking[:EXAMPLES]]
     open_ = await find_unread(directory)
     for one in open_:
         what = f"accounts in {one.file}" if one.file else "accounts"
@@ -532,7 +536,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     UNREAD: _Sentence(
         "row",
-        "{files} not read: the plan knows nothing of the people in them",
+        "{files} not taken so far: the plan knows nothing of the people in them",
         "See why: GET /linking/runs/{run}/problems for the identities, and /problems of each import for the accounts. "
         "Correct the file, bring it again, and plan again. A row counts until an account has its name, or its import "
         "is taken back.",
@@ -540,7 +544,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     FILLERS: _Sentence(
         "employee number",
         "{counted} saying no more than that there is none: {listed}",
-        "None, if these people have no number. Otherwise correct the file: such a number matches nobody.",
+        "There is nothing to do if these people have no number. Otherwise correct the file: it matches nobody by that.",
     ),
     SHARED: _Sentence(
         "value",

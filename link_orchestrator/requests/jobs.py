@@ -28,7 +28,7 @@ from link_orchestrator.problems import count_reasons
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.requests.verified import told
-from link_orchestrator.run import reviews_of, settled_links
+from link_orchestrator.run import pilots_of, reviews_of, rows_of_pilots, settled_links
 from link_orchestrator.staged import parts_of
 from link_orchestrator.warnings import warnings_of, with_policy_changed
 from link_orchestrator.words import TAKEN_BACK
@@ -45,6 +45,7 @@ from shared.directory.work.plan import CURSOR, PlanRow
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
+from shared.tables.access import AT_ONCE, in_parts, together
 
 BEGIN = "none was begun: POST of this address begins one"
 """What there is to say where no job follows another yet."""
@@ -180,7 +181,7 @@ async def list_rows(kind: Kind, directory: Directory, request: Request) -> Respo
     if kind is RUN and request.params.get("find", "").strip():
         return await _page_of_named(directory, request, job, choice, wanted)
     if wanted:
-        return await _page_of_selected(directory, request, choice, wanted)
+        return await _page_of_selected(directory, request, job, choice, wanted)
     if kind is VERIFICATION:
         return await _page_of_verified(directory, request, job, choice)
     return await page_of_rows(directory, request, kind, request.id, choice)
@@ -228,12 +229,27 @@ def _decided(run: Job) -> bool:
     return any(run.counts.get(kind) for kind in DecisionKind)
 
 
-async def _page_of_selected(directory: Directory, request: Request, choice: str, wanted: Filter) -> Response:
+async def _page_of_selected(directory: Directory, request: Request, run: Job, choice: str, wanted: Filter) -> Response:
     """Return a page of the rows that meet conditions. It may have few or none, and yet a cursor: more follow."""
-    pages = pages_of(directory, request.id, wanted)
-    begin, count = _begin(request, RUN), read_count(request)
-    rows, cursor = await select_rows(pages, choice, begin, count, wanted.selects_among(choice))
+    begin, count, selects = _begin(request, RUN), read_count(request), wanted.selects_among(choice)
+    if wanted.linked and pilots_of(run):
+        rows, cursor = await _select_piloted(directory, run, choice, begin, count, selects)
+    else:
+        rows, cursor = await select_rows(pages_of(directory, run.id, wanted), choice, begin, count, selects)
     return page_answer(request, RUN.rows.name, [named_row(row, RUN) for row in rows], cursor)
+
+
+async def _select_piloted(
+    directory: Directory, run: Job, decision: str, after: str, count: int, selects: Callable[[PlanRow], bool]
+) -> tuple[list[PlanRow], str | None]:
+    """Return what select_rows() would of a run of which pilots alone linked somebody, without looking at other rows."""
+    found = list[PlanRow]()
+    for buckets in in_parts(range(int(after[:2] or "0", 16), directory.keys.buckets), AT_ONCE):
+        for rows in await together(*(rows_of_pilots(directory, run, bucket, after) for bucket in buckets)):
+            found += [row for row in rows if decision in ("", row.decision) and selects(row)]
+        if len(found) > count:
+            return found[:count], found[count - 1].id
+    return found, None
 
 
 async def _page_of_brief(directory: Directory, request: Request, choice: str, wanted: Filter | None) -> Response:
@@ -299,7 +315,7 @@ async def find_last_of_import(kind: Kind, directory: Directory, request: Request
     about = await find_job(directory, request, kind.about_import)
     if found := await directory.jobs.find_about(kind.name, "import", about.id):
         return answer(await with_persons(directory, found[-1]), request, 200)
-    raise NotFound(f"no {kind.name} of this import", "undo of this import", BEGIN)
+    raise NotFound(f"no {kind.name} of this import", _what(kind).replace("an import", "this import"), BEGIN)
 
 
 async def find_job(directory: Directory, request: Request, kind: Kind) -> Job:

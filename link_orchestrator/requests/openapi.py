@@ -97,6 +97,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
     "accounts_import_undo_start": Operation("Job", 202, _json("ImportUndoRequest"), body_required=False),
     "groups_import_undo_start": Operation("Job", 202),
+    "accounts_undo_preview_start": Operation("Job", 202),
+    "groups_undo_preview_start": Operation("Job", 202),
     "accounts_preview_import": Operation("Job", 202),
     "groups_preview_import": Operation("Job", 202),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "protected", "file")),
@@ -108,6 +110,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_basis": Operation("RunBasis", query=("reviewers",)),
     "linking_run_left_out": Operation("LeftOut"),
+    "linking_run_pilot": Operation("PilotForeseen", query=("number", *CONDITIONS, *PAGED)),
+    "linking_run_decided": Operation("Decided", query=("since",)),
     "linking_run_row": Operation("RowInFull", query=("row.identities",)),
     "linking_run_report": Operation(
         "File",
@@ -213,6 +217,15 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Only rows whose pair an undo or a release took apart, or only those whose pair none did.",
         {"type": "boolean"},
     ),
+    "linked": (
+        "Only rows whose account the run has linked, or only those whose account it has not.",
+        {"type": "boolean"},
+    ),
+    "since": (
+        "How often rows had been reviewed when you looked: `reviews` of the run.",
+        {"type": "integer", "minimum": 0},
+    ),
+    "number": ("How many people at most, the first ones.", {"type": "integer", "minimum": 1}),
     "score": (
         "Only rows with a suggestion of at least this score.",
         {"type": "number", "minimum": 0, "maximum": 1},
@@ -281,7 +294,7 @@ def operations() -> dict[str, Operation]:
         if kind.listed:
             found[f"{name}_list"] = Operation(kind.plural.title(), query=PAGED)
         if kind.about_import is not None:
-            found[f"{kind.about_import.function_prefix}_undo"] = Operation("Job")
+            found[kind.about_name] = Operation("Job")
         if kind.about_run:
             found[f"{RUN.function_prefix}_{kind.name}"] = Operation("Job")
     return found

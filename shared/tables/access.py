@@ -14,6 +14,7 @@ from shared.tables.port import (
     MAX_OPERATIONS,
     MAX_PAGE,
     Delete,
+    Merge,
     Operation,
     Page,
     Row,
@@ -134,8 +135,8 @@ async def clear(tables: Tables, partition: str) -> None:
                 return
 
 
-async def delete(tables: Tables, partition: str, deletes: Iterable[Delete]) -> int:
-    """Delete rows of a partition but those that changed or are gone, and return how many were deleted."""
+async def delete(tables: Tables, partition: str, deletes: Iterable[Delete | Merge]) -> int:
+    """Delete rows of a partition, or merge into them, but those that changed or are gone; return how many that was."""
     waiting, deleted = list(deletes), 0
     while waiting:
         chunk = waiting[:MAX_OPERATIONS]

@@ -114,10 +114,15 @@ async function sendWhenAnswered(form, button) {
   setTimeout(say, SECOND, "The server is at work on what you sent. This page goes on by itself: leave it open.");
 }
 
+/** The buttons of a form, also those that stand elsewhere on the page. */
+function buttonsOf(form) {
+  return [...form.elements].filter((one) => one.type === "submit");
+}
+
 /** Let a form be sent again. */
 function release(form) {
   delete form.dataset.sent;
-  for (const button of form.querySelectorAll("button")) button.removeAttribute("aria-disabled");
+  for (const button of buttonsOf(form)) button.removeAttribute("aria-disabled");
 }
 
 /** A press of a button counts once: the second one would be refused by the server anyway. */
@@ -133,7 +138,7 @@ function sendOnce(event) {
     if (wrong) return void input.reportValidity();
   }
   form.dataset.sent = "yes";
-  for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
+  for (const button of buttonsOf(form)) button.setAttribute("aria-disabled", "true");
   sendWhenAnswered(form, event.submitter);
 }
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from link_orchestrator.names import label_of
 from link_orchestrator.portal.forms import NOTHING_SENT, Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.words import in_words
 from shared.scim.errors import InvalidValue
 
 GROUPS: Final = 20
@@ -37,50 +37,10 @@ RULES: Final = {
 """What a link rests on, in words; other rules by their names."""
 KNOWN: Final = "linking/known-identities/{id}"
 """Where the API says whose an object id is."""
-LABELS: Final[Mapping[str, str]] = {
-    "userName": "Sign-in name",
-    "displayName": "Display name",
-    "name.formatted": "Whole name",
-    "name.givenName": "First name",
-    "name.familyName": "Last name",
-    "title": "Title",
-    "active": "May sign in",
-    "externalId": "Object ID in Entra",
-    "emails[work]": "E-mail address",
-    "enterprise.employeeNumber": "Employee number",
-    "enterprise.department": "Department",
-    "applicationId": "Key of the application",
-    "former userNames": "Sign-in names before",
-    "evidence.nameId": "NameID of a past sign-in",
-    "evidence.objectId": "Object ID of a past sign-in",
-    "evidence.verifiedEmails": "Addresses that the application verified",
-}
-"""What attributes are called in words; others by their names alone."""
-
 NOT_KEPT: Final = "a value that is not kept"
 """What an attribute became where nobody knows it any more."""
 
-PARTS: Final[Mapping[str, str]] = {
-    "name": "Name",
-    "emails": "E-mail addresses",
-    "phoneNumbers": "Telephone numbers",
-    "addresses": "Addresses",
-    "protected": "Protected",
-    "evidence": "Past sign-ins",
-    "status": "Who manages it",
-    "link": "Link",
-    "parted": "Whom it was taken apart from",
-    "retired": "Deleted by Entra",
-}
-"""What attributes are called that come with all their parts."""
-
 Document = Mapping[str, Any]
-
-
-def label_of(name: str) -> str:
-    """Return what an attribute is called in words, by its name in the API; of an extension by that behind its URN."""
-    short = name.rpartition(":")[2]
-    return LABELS.get(short) or PARTS.get(short) or LABELS.get(f"enterprise.{short}") or in_words(short)
 
 
 class Attribute(NamedTuple):
@@ -116,7 +76,6 @@ class Account:
     form: Form = NOTHING_SENT
     conflict: bool = False
     """Whether somebody changed the account while this person's form was open."""
-    labels: Mapping[str, str] = field(default_factory=lambda: LABELS)
     person: Document | None = None
     """Whom it is linked with, as they were read, None where nobody knows."""
 
@@ -287,7 +246,7 @@ def worded(change: Document) -> Document:
     others = [label_of(name) for name in change["attributes"] if name not in change.get("values", {})]
     return {
         **change,
-        "told": [(LABELS.get(name) or label_of(name), *texts) for name, *texts in told],
+        "told": [(label_of(name), *texts) for name, *texts in told],
         "attributes": others,
     }
 

@@ -27,6 +27,10 @@ WORDS: Final = {
     "groups_import_cancel": "cancelled an import of groups",
     "accounts_import_undo_start": "took an import of accounts back",
     "groups_import_undo_start": "took an import of groups back",
+    "accounts_undo_preview_start": "looked at what taking an import of accounts back would do",
+    "groups_undo_preview_start": "looked at what taking an import of groups back would do",
+    "accounts_undo_preview_cancel": "cancelled a preview",
+    "groups_undo_preview_cancel": "cancelled a preview",
     "accounts_preview_import": "imported accounts as previewed",
     "groups_preview_import": "imported groups as previewed",
     "accounts_preview_cancel": "cancelled a preview",
@@ -65,6 +69,8 @@ JOBS: Final = {
     "grouppreview": "An import of groups is previewed",
     "importundo": "An import is taken back",
     "groupimportundo": "An import of groups is taken back",
+    "importundopreview": "The undo of an import is previewed",
+    "groupimportundopreview": "The undo of an import of groups is previewed",
     "verification": "Links are verified",
 }
 """What a job of each kind that takes time does, in words."""

@@ -13,7 +13,6 @@ from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_plan import EXCLUDABLE, NotTaken, Row, conditions, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
-from shared.tables.access import in_parts
 
 AT_ONCE: Final = 1_000
 """Rows that the API takes in one request."""
@@ -94,8 +93,8 @@ async def decide(asked: Asked) -> Outcome:
         raise InvalidValue(f"number: type {len(view.rows):,}, the number of rows shown")
     more = {name: True for name in ("inPolicy", "create") if name in asked.form and view.action == "exclude"}
     taken, refused, reasons = 0, list[Document](), Counter[str]()
-    for rows in in_parts(view.rows, AT_ONCE):
-        some = [row.id for row in rows]
+    for begin in range(0, len(view.rows), AT_ONCE):
+        some = [row.id for row in view.rows[begin : begin + AT_ONCE]]
         answer = await review(asked, {"rows": some, "action": view.action, **more})
         taken += answer["reviewed"]
         refused += answer["refused"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from link_orchestrator import words
+from link_orchestrator import names, words
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.all_rows import ACTIONS
@@ -26,6 +26,14 @@ FILES: Final = {
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 """What a file of decisions is, by the end of its name: what a browser says of it depends on what is installed."""
+
+
+class Linked(NamedTuple):
+    """Somebody whom a file excludes and this plan links all the same."""
+
+    line: int
+    name: str
+    row: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,9 @@ class Decisions:
     taken: int = 0
     same: int = 0
     """Rows of a file that had been decided so before."""
+    linked: Sequence[Linked] = ()
+    """Whom a file excludes and the plan links all the same; `many` is how many they are."""
+    many: int = 0
     ticked: Sequence[str] = ()
     together: int = 0
     """Rows that were decided together just now."""
@@ -92,6 +103,8 @@ class Decisions:
         if [*self.asked] == ["changes"]:
             impact: Mapping[str, int] = self.run.document.get("impact", {})
             return impact.get("accounts" if self.asked["changes"] == "any" else self.asked["changes"])
+        if self.asked == {"linked": "true"}:
+            return self.run.linked
         if self.asked.keys() - {"decision"}:
             return None
         decision = self.asked.get("decision", "")
@@ -121,7 +134,7 @@ class Decisions:
 
     @property
     def rules(self) -> Sequence[tuple[str, str]]:
-        return [("", "Any rule"), *((one, words.rule_in_words(one)) for one in RULES)]
+        return [("", "Any rule"), *((one, names.rule_in_words(one)) for one in RULES)]
 
 
 async def show(asked: Asked) -> Outcome:
@@ -209,14 +222,21 @@ async def decide_by_file(asked: Asked) -> Outcome:
     answer = await asked.api.post("linking/runs/{id}/decisions", file.content, kind, id=asked.path["id"], by=by)
     counts = {"taken": answer["reviewed"], "same": answer["unchanged"]}
     if not answer["notTaken"]:
-        told = {name: str(count) for name, count in counts.items() if count}
-        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", {**looked_for(asked), **told})
-    refused = [NotTaken(f"Line {one['line']:,}", one["reason"]) for one in answer["refused"]]
+        taken = {name: str(count) for name, count in counts.items() if count}
+        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", {**looked_for(asked), **taken})
+    refused = [NotTaken(f"Line {one['line']:,}{_who(one, ': ')}", one["reason"]) for one in answer["refused"]]
     if (left := answer["notTaken"] - len(refused)) > 0:
         refused.append(NotTaken(f"{left:,} more lines", "Correct these first, and send the file again."))
-    reasons = {"left_out": answer["notTaken"], "by_reason": answer["byReason"]}
-    view = await _read(asked, not_taken=refused, **reasons, **counts)
-    return Shown("decisions.html", view)
+    told: dict[str, Any] = {"left_out": answer["notTaken"], "by_reason": answer["byReason"]}
+    linked = answer["linkedAllTheSame"]
+    told |= {"linked": [Linked(one["line"], _who(one), one["row"]) for one in linked["lines"]], "many": linked["count"]}
+    return Shown("decisions.html", await _read(asked, not_taken=refused, **told, **counts))
+
+
+def _who(line: Document, before: str = "") -> str:
+    """Return whom a line of a file is about, by every name that is known, behind a text; "" for nobody."""
+    known = [str(line[name]) for name in ("displayName", "userName", "objectId") if line.get(name)]
+    return f"{before}{', '.join(dict.fromkeys(known))}" if known else ""
 
 
 PAGES: Final = (

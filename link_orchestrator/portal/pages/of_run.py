@@ -222,6 +222,12 @@ class Run:
         return bool(self.document["options"].get("selfApproved"))
 
     @property
+    def approvals(self) -> Sequence[Document]:
+        """Who approved what of the plan, and when, in order."""
+        found: Sequence[Document] = self.document["options"].get("approvals", ())
+        return found
+
+    @property
     def undo_days(self) -> int:
         return int(self.policy.get("undoDays", 90))
 

@@ -119,6 +119,11 @@ class Overview:
         return found
 
     @property
+    def expected(self) -> int:
+        """How many links wait as the plan expected."""
+        return words.expected_to_wait(self.verification or {})
+
+    @property
     def verification(self) -> Document | None:
         """The latest verification, if it is of the latest run, and nothing of that was taken back since."""
         found: Document | None = self.directory["latest"].get("verification")
@@ -139,8 +144,13 @@ def _is_about(job: Document, run: Document) -> bool:
 def find_next(directory: Document, policy: Document, apart: int = 0) -> Next:
     """Return the one thing to do next; `apart` is how many links of an undo nobody made again."""
     latest = directory["latest"]
-    run, brought = latest.get("run"), latest.get("import")
-    if run is not None:
+    run, brought, back = latest.get("run"), latest.get("import"), latest.get("importundo")
+    if back is not None and "ended" not in back:
+        text = "Its page says of every account what became of it. You can close this page: it goes on by itself."
+        title, button = "An import is being taken back", "See how far it is"
+        return Next("Import", title, text, button, f"import-undos/{back['id']}")
+    is_empty_again = run is not None and "ended" in run and not directory["accounts"]
+    if run is not None and not is_empty_again:
         return _next_of_run(run, latest, directory.get("runs", [run]), apart)
     if brought is not None and "ended" not in brought:
         text = "You can close this page: it goes on by itself, and can be taken back."
@@ -231,24 +241,35 @@ def _after_linking(run: Document, verification: Document | None, here: str) -> N
     if verification["phase"] != "done":
         text = f"The verification is {verification['phase']}, so that nobody knows of every link. It can be made again."
         return Next("Verify", "The links are not verified", text, "Verify again", here)
-    if counts.get("unconfirmed") or counts.get("created"):
+    expected = words.expected_to_wait(verification)
+    if counts.get("unconfirmed", 0) > expected or counts.get("created"):
         return Next("Verify", "Not every link is confirmed", _not_confirmed(verification), "See whose, and why", here)
+    if expected:
+        text = f"{_waits_as_expected(expected)} When people come or leave, make another plan."
+        return Next("", "Every link is confirmed, or waits as expected", text, "Make another plan", "plan")
     text = "Provisioning found everybody whom the last run linked. When people come or leave, make another plan."
     return Next("", "Every link is confirmed", text, "Make another plan", "plan")
 
 
 def _not_confirmed(verification: Document) -> str:
     counts = verification["counts"]
-    waiting, made = counts.get("unconfirmed", 0), counts.get("created", 0)
-    expected = verification.get("predicted", {}).get("skipped", 0)
+    expected, made = words.expected_to_wait(verification), counts.get("created", 0)
+    waiting = counts.get("unconfirmed", 0) - expected
     told = [f"Provisioning has not come through {counted(waiting, 'link')} yet." if waiting else ""]
     if expected:
-        are = "person is" if expected == 1 else "people are"
-        told.append(f"Of these the plan expected {expected:,} to wait: the {are} disabled in Entra, or left out there.")
+        told.append(_waits_as_expected(expected))
     if made:
         whom = "it" if made == 1 else "them"
         told.append(f"It created {counted(made, 'account')} instead of finding {whom}.")
     return " ".join(filter(None, told))
+
+
+def _waits_as_expected(expected: int) -> str:
+    wait, are = ("waits", "person is") if expected == 1 else ("wait", "people are")
+    return (
+        f"{counted(expected, 'link')} {wait} as the plan expected: the {are} disabled in Entra, or left out there. "
+        "Nothing is to be done about that."
+    )
 
 
 def _ending(credentials: Sequence[Document], now: datetime) -> list[Ending]:

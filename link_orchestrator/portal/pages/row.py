@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.account import KNOWN, label_of, worded
+from link_orchestrator.portal.pages.account import KNOWN, worded
 from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
@@ -73,11 +73,9 @@ class OneRow:
 
     @property
     def changes(self) -> Sequence[tuple[str, str, str]]:
-        """What the first provisioning cycle changes, by attribute in words with its name."""
+        """What the first provisioning cycle changes, by attribute."""
         found = self.row.changes
-        return [
-            (f"{label_of(name)} ({name})", _text(one.get("from")), _text(one.get("to"))) for name, one in found.items()
-        ]
+        return [(name, _text(one.get("from")), _text(one.get("to"))) for name, one in found.items()]
 
     @property
     def other_accounts(self) -> Sequence[Document]:

@@ -77,8 +77,9 @@ async def read_pages(
                 )
             )
             found += [(one, row) for one, rows in zip(some, read, strict=True) for row in rows]
-            if not entered:  # a bucket that is entered behind some of its rows says nothing of the others
-                looked, seen = looked + len(some), seen + sum(map(len, read))
+            # A bucket that is entered behind some of its rows, or not read to its end, says nothing of the others.
+            whole = [len(rows) for rows in read[entered:] if len(rows) < left]
+            looked, seen = looked + len(whole), seen + sum(whole)
             bucket = some.stop
         if len(found) < count:
             yield found, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import pytest
 
 from infra.local.faults import FaultyTables
@@ -68,6 +70,10 @@ async def test_a_page_behind_the_last_rows_of_a_bucket_reads_no_more_buckets_tha
     counting.reset()
     rows, _ = await plan.page("link", cursor or "", 50)
     assert (len(rows), counting.requests) == (50, 2), "the three rows that are left, and the next bucket"
+    counting.reset()
+    async with aclosing(plan.pages("link", "", [10, 4_000 // BUCKETS + 10])) as pages:
+        assert [len(rows) async for rows, _ in pages] == [10, 4_000 // BUCKETS + 10]
+    assert counting.requests == 3, "nor does how many of it the first page was to have"
 
 
 async def test_the_few_reviewed_rows_among_many_are_found_without_reading_the_others(

@@ -249,6 +249,25 @@ class TestWhatItSays:
         run = await again(app, graph(1, "ada@contoso.com"))
         assert warned(run, "unreadRows")["values"] == {"accounts in hr.csv": 1}
 
+    async def test_rows_that_lack_nobody_are_neither_counted_nor_given_as_examples(self, app: App) -> None:
+        ada = {"userName": "ada@contoso.com", "title": "Old"}
+        await app.bring(csv_file(ada | {"protected": "yes"}))
+        rows = (ada | {"title": "New"}, {"userName": "bob"}, {"userName": "bob"}, {"userName": "", "title": "Boss"})
+        job = await app.bring(csv_file(*rows), file="hr.csv")
+        assert (job["counts"]["refused"], job["counts"]["repeated"], job["leftAlone"]) == (2, 1, {"protected": 1})
+        upload = csv_file(*({"id": one, "userPrincipalName": "ada@contoso.com"} for one in (object_id(1),) * 2))
+        upload += csv_file({"id": "no", "userPrincipalName": "no"}).partition(b"\n")[2]
+        identities = await app.call("POST", "linking/identities", upload, "text/csv")
+        assert identities["counts"] == {"read": 2, "problems": 1, "repeated": 1}
+        run = await app.call("POST", "linking/runs", {"identities": identities["id"]})
+        warning = warned(await app.wait(f"linking/runs/{run['id']}", "planned"), "unreadRows")
+        assert warning["values"] == {"identities": 1, "accounts in hr.csv": 1}
+        assert "1 row of the identities and 1 row of the accounts in hr.csv not taken so far" in warning["warning"]
+        assert [(one["file"], one["line"]) for one in warning["examples"]] == [
+            ("identities", 4),
+            ("accounts in hr.csv", 5),
+        ]
+
     async def test_a_row_without_a_name_is_told_until_a_file_of_the_same_name_comes(self, app: App) -> None:
         rows = {"userName": "ada@contoso.com"}, {"userName": "", "displayName": "Bob"}
         await app.bring(csv_file(*rows), file="hr.csv")
