@@ -191,6 +191,8 @@ def _plain_routes() -> Iterator[Route]:
         if not kind.orchestrator:
             service = _bind(kind, jobs.get_upload, f"Return {kind.title}: its counts, and what was read of its file.")
             yield Route(f"{name}_get", "GET", f"{kind.path}/{{id}}", service)
+            service = _bind(kind, uploads.remove_upload, f"Remove {kind.title}, which no plan can name any more: 204.")
+            yield Route(f"{name}_remove", "DELETE", f"{kind.path}/{{id}}", service)
         service = _bind(kind, jobs.list_rows, f"List {rows.description}")
         yield Route(f"{name}_{rows.name}", "GET", f"{kind.path}/{{id}}/{rows.name}", service)
         if (about := kind.about_import) is not None:

@@ -327,7 +327,7 @@ VERIFICATION: Final = Kind(
         "rows",
         "what a verification found, a page at a time.",
         filter_by="found",
-        choices=(verify.CONFIRMED, verify.UNCONFIRMED, verify.UNLINKED, verify.CREATED),
+        choices=(verify.CONFIRMED, verify.UNCONFIRMED, verify.UNLINKED, verify.CREATED, verify.ALIKE),
     ),
     orchestrator=orchestrator.verify_links,
     passes={"look": verify.look, "compare": verify.pair, "settle": verify.settle},

@@ -121,6 +121,12 @@ UNDONE_GROUPS: Final[Bars] = {
 FOUND: Final[Bars] = {
     "unconfirmed": Bar("Not yet confirmed", "ask", "Provisioning has not come through these links."),
     "created": Bar("Created instead", "stop", "Provisioning made a second account of these people."),
+    "alike": Bar(
+        "Created, and much alike",
+        "ask",
+        "Provisioning made these accounts, as the plan foretold, and one that is managed here is much alike by name or "
+        "address: one person may have both. Nothing proves it; a person has to look.",
+    ),
     "unlinked": Bar("Not linked any more", "apart", "The link was taken back, or the account deleted, since."),
     "confirmed": Bar("Confirmed", "go", "Provisioning found these accounts, and manages them."),
 }
@@ -141,6 +147,9 @@ WARNED: Final[Mapping[str, str]] = {
     "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
     "checked on Connect, and plan again.",
     "probableAccounts": "Open each, and link in a review whose account it is. Provisioning creates the others.",
+    "createdAlike": "Open each: its page shows who is alike. Of one person's two accounts: stop provisioning in Entra, "
+    "release the new one on its page and delete it, link the one from before by hand, and restart provisioning. Two "
+    "people keep theirs.",
     "noVerifiedDomains": "Name the domains that are yours in the policy, and plan again.",
     "outsideVerifiedDomains": "Add those of the domains that are yours to the verified domains of the policy, and plan "
     "again. An address in another domain proves nothing.",
@@ -167,6 +176,7 @@ WARNED: Final[Mapping[str, str]] = {
 ROWS: Final[Mapping[str, tuple[str, str]]] = {
     "policyChanged": ("policy", "The policy"),
     "probableAccounts": ("runs/{run}/decisions?decision=noAccount&score=0.9", "The rows"),
+    "createdAlike": ("runs/{run}/decisions?decision=alreadyLinked&score=0.9", "The rows"),
     "noVerifiedDomains": ("policy", "The policy"),
     "outsideVerifiedDomains": ("runs/{run}/decisions?decision=outsideVerifiedDomains", "The rows"),
     "trustEmails": ("runs/{run}/decisions?decision=review", "The rows"),

@@ -58,14 +58,14 @@ DECIDED: Final[Mapping[str, str]] = {
     "setAside": "Take what the reason names out of the accounts set aside of the policy, and plan again.",
 }
 NAMED_HERE: Final[Mapping[str, str]] = {
-    "noAccount": "There is nothing to link if the person is new here. If they have an account, press Look at both "
-    "beside a suggestion, or type the account's name above: the next page shows the two side by side, and links them. "
-    "A later plan does it by itself once the account has the person's user principal name as its sign-in name, or "
-    "their mail as a verified e-mail address.",
-    "noIdentity": "There is nothing to link if the account is nobody's in Entra. If it is somebody's, press Look at "
-    "both beside a suggestion, or type the person's object id above: the next page shows the two side by side, and "
-    "links them. A later plan does it by itself once the account has the person's user principal name as its sign-in "
-    "name, or their mail as a verified e-mail address.",
+    "noAccount": "There is nothing to link if the person is new here. If they have an account, type its name above, or "
+    "press Look at both beside a suggestion, where there is one: the next page shows the two side by side, and links "
+    "them. A later plan does it by itself once the account has the person's user principal name as its sign-in name, "
+    "or their mail as a verified e-mail address.",
+    "noIdentity": "There is nothing to link if the account is nobody's in Entra. If it is somebody's, type the "
+    "person's object id above, or press Look at both beside a suggestion, where there is one: the next page shows the "
+    "two side by side, and links them. A later plan does it by itself once the account has the person's user "
+    "principal name as its sign-in name, or their mail as a verified e-mail address.",
 }
 """What is said in their place while the page of the row has a field for the counterpart."""
 """What would make a link of a row, by its decision; the others as the API has it."""

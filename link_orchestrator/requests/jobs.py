@@ -30,7 +30,7 @@ from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.verified import told
 from link_orchestrator.run import pilots_of, reviews_of, rows_of_pilots, settled_links
 from link_orchestrator.staged import parts_of
-from link_orchestrator.warnings import warnings_of, with_policy_changed
+from link_orchestrator.warnings import warnings_of, with_open_examples, with_policy_changed
 from link_orchestrator.words import TAKEN_BACK
 from shared import turns
 from shared.admin.parameters import PAGED, page_answer, read_count, read_cursor, refuse_others
@@ -75,7 +75,7 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
     job = await ensure_started(directory, await find_job(directory, request, kind), client)
     status = await client.get_status(job.id)
     beside = await _undos_of(directory, [kind], job.id)
-    job = await with_persons(directory, await as_it_stands(directory, job))
+    job = await with_persons(directory, await with_open_examples(directory, await as_it_stands(directory, job)))
     return answer(job, request, 200, getattr(status, "custom_status", None), beside.get(job.id))
 
 

@@ -291,6 +291,8 @@ def operations() -> dict[str, Operation]:
         found[f"{name}_get"] = Operation("Job")
         if kind.orchestrator:
             found[f"{name}_cancel"] = Operation("Job", 202)
+        else:
+            found[f"{name}_remove"] = Operation("", 204)
         if kind.listed:
             found[f"{name}_list"] = Operation(kind.plural.title(), query=PAGED)
         if kind.about_import is not None:

@@ -37,7 +37,7 @@ from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.verified import told
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
-from link_orchestrator.warnings import warnings_of
+from link_orchestrator.warnings import warnings_of, with_open_examples
 from shared import turns
 from shared.admin.parameters import open_cursor, read_count, seal_cursor
 from shared.directory.directory import Directory
@@ -68,7 +68,7 @@ UNDO_COLUMNS: Final = ("outcome", *COLUMNS[1:8])
 """Columns of an undo's rows, which are the first ones of a run's with another name."""
 VERIFICATION_COLUMNS: Final = (
     "found", *COLUMNS[1:9], "predicted", "predictedWhy", "review", "reviewedBy", "reviewedAt", "undone", "remedy",
-    "linked", "confirmed", "created", "insteadOf", "row",
+    "linked", "confirmed", "created", "insteadOf", "alike", "row",
 )  # fmt: skip
 """Columns of a verification's rows: those of the plan's row that made the link, what to do, and when what happened."""
 
@@ -81,7 +81,7 @@ async def get_report(directory: Directory, request: Request) -> Response:
     job = await with_persons(directory, await find_job(directory, request, RUN))
     if _form(request) != "html":
         return await _page(directory, job, request, RUN)
-    job = await as_it_stands(directory, job)
+    job = await with_open_examples(directory, await as_it_stands(directory, job))
     found = (
         check(
             mapping_of(job),
@@ -306,6 +306,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
     suggestions = "; ".join(map(_suggestion, document.get("suggestions", ())))
     verified = {name: document.get(name, "") for name in ("found", "linked", "confirmed", "created")}
     verified |= {"insteadOf": " ".join(document.get("insteadOf", ()))}
+    verified |= {"alike": "; ".join(f"{one['userName']} {one['id']}" for one in document.get("alike", ()))}
     beside = {name: document.get(name, "") for name in ("row", "run")}
     return named | verified | {"suggestions": suggestions} | beside
 

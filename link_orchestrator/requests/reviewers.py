@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Any, Final
 
 from link_orchestrator.kinds import RUN
-from link_orchestrator.passes.suggest import LIKELIEST, MOST_LIKELIEST, SUGGESTED
+from link_orchestrator.passes.created_alike import SUGGESTED
+from link_orchestrator.passes.suggest import LIKELIEST, MOST_LIKELIEST
 from link_orchestrator.requests.jobs import shown_row
 from link_orchestrator.run import reviews_of
 from shared.directory.directory import Directory

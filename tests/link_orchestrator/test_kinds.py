@@ -76,6 +76,7 @@ linking_groups_upload        POST   linking/groups
 linking_connection           GET    linking/connection
 linking_groups_list          GET    linking/groups
 linking_groups_get           GET    linking/groups/{id}
+linking_groups_remove        DELETE linking/groups/{id}
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
 linking_imports              GET    linking/imports
@@ -83,6 +84,7 @@ linking_unread               GET    linking/unread
 linking_uploads              GET    linking/uploads
 linking_identities_list      GET    linking/identities
 linking_identities_get       GET    linking/identities/{id}
+linking_identities_remove    DELETE linking/identities/{id}
 linking_identities_problems  GET    linking/identities/{id}/problems
 linking_refusals             GET    linking/refusals
 linking_adoptions            GET    linking/adoptions
@@ -101,7 +103,11 @@ linking_run_decide POST linking/runs/{id}/decisions
 linking_run_group_difference GET    linking/runs/{id}/groups/{group}/difference
 linking_run_problems         GET    linking/runs/{id}/problems
 linking_run_basis            GET    linking/runs/{id}/basis
+linking_run_pilot            GET    linking/runs/{id}/pilot
+linking_run_decided          GET    linking/runs/{id}/decided
 linking_run_left_out         GET    linking/runs/{id}/left-out
+linking_run_pilot            GET    linking/runs/{id}/pilot
+linking_run_decided          GET    linking/runs/{id}/decided
 linking_run_row              GET    linking/runs/{id}/decisions/{row}
 linking_run_report           GET    linking/runs/{id}/report
 linking_run_review           POST   linking/runs/{id}/review

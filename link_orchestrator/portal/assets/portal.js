@@ -203,14 +203,16 @@ addEventListener("click", moveRow);
 const here = new URL(location);
 if (here.searchParams.has("said")) {
   here.searchParams.delete("said");
+  here.hash = ""; // the field that was refused before leads nowhere any more
   history.replaceState(null, "", here);
 }
 
 showTimes(document);
 nameCells(document);
 for (const box of document.querySelectorAll("[data-tick-all]")) box.hidden = false;
-document.querySelector("tr[data-at]")?.focus();
-document.querySelector("[data-focus]")?.focus();
+// What was refused comes first; then the row to go on with; then what was done: Tab goes on from there.
+const first = [".errors", "tr[data-at]", "[data-focus]", ".said"].map((one) => document.querySelector(one)).find(Boolean);
+first?.focus({ preventScroll: first.matches(".said") });
 addEventListener("change", tickAll);
 for (const element of document.querySelectorAll("[data-progress]")) follow(element);
 addEventListener("submit", sendOnce);

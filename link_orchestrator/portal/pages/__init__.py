@@ -21,6 +21,7 @@ from link_orchestrator.portal.pages import (
     imports,
     jobs,
     link,
+    made_up,
     overview,
     pilot,
     plan,
@@ -70,6 +71,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *groups.PAGES,
     *provisioning.PAGES,
     *activity.PAGES,
+    *made_up.PAGES,
     *jobs.PAGES,
     *settings.PAGES,
 )

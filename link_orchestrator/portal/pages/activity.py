@@ -39,6 +39,8 @@ WORDS: Final = {
     "groups_undo_cancel": "stopped taking an import back",
     "linking_identities_upload": "brought identities",
     "linking_groups_upload": "brought groups of Entra",
+    "linking_identities_remove": "removed an upload of identities",
+    "linking_groups_remove": "removed an upload of groups of Entra",
     "linking_run_start": "started a run",
     "linking_run_review": "reviewed rows of a plan",
     "linking_run_decide": "decided on rows of a plan by a file",

@@ -164,7 +164,7 @@ async def import_previewed(asked: Asked) -> Outcome:
 
 def _refuse_unread_choice(form: Form) -> None:
     """Raise InvalidValue where a column or an encoding was chosen with which the file was not read."""
-    chosen = [f"{header} to {now or 'not read'}" for header, now in _changed_columns(form)]
+    chosen = [f"{header} to {label_of(now) if now else 'not read'}" for header, now in _changed_columns(form)]
     chosen += [f"the encoding to {form['charset']}"] if form["charset"] else []
     if chosen:
         more = f" and {len(chosen) - NAMED} more" if len(chosen) > NAMED else ""

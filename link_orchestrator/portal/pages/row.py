@@ -133,11 +133,11 @@ async def look(asked: Asked) -> Outcome:
     if "account" in asked.form:
         query = {"account": await _account_named(asked, asked.form["account"].strip())}
     elif not value:
-        raise InvalidValue("identity: type the person's object id in Entra")
-    elif await asked.api.find(KNOWN, id=value) is None:  # it refuses what is no object id
-        raise InvalidValue("identity: nobody of this object id is in what was read and is kept; nothing was decided")
+        raise InvalidValue("identity: type the person's object id or sign-in name in Entra")
+    elif (known := await asked.api.find(KNOWN, id=value)) is None:  # it refuses what is neither
+        raise InvalidValue("identity: nobody of this id or name is in what was read and is kept; nothing was decided")
     else:
-        query = {"identity": value}
+        query = {"identity": str(known["identity"]["id"])}
     path = f"runs/{asked.path['id']}/rows/{asked.path['row']}/counterpart"
     return SeeOther(path, query=query | looked_for(asked))
 
@@ -192,8 +192,8 @@ def compare(account: Document, identity: Document) -> Iterator[Side]:
         ("E-mail address", first, identity.get("mail")),
         ("Further addresses", more, [*addresses, *identity.get("otherMails", ())]),
         ("Display name", document.get("displayName") or name.get("formatted"), identity.get("displayName")),
-        ("Given name", name.get("givenName"), identity.get("givenName")),
-        ("Surname", name.get("familyName"), identity.get("surname")),
+        ("First name", name.get("givenName"), identity.get("givenName")),
+        ("Last name", name.get("familyName"), identity.get("surname")),
         ("Employee number", work.get("employeeNumber"), identity.get("employeeId")),
         ("Job title", document.get("title"), identity.get("jobTitle")),
         ("Department", work.get("department"), identity.get("department")),

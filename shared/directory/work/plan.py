@@ -97,6 +97,16 @@ class Plan:
         async for page in scan_pages(self._tables, self.partition(bucket), low, high):
             yield await turns.take(read_row(bucket, row) for row in page.rows)
 
+    async def scores(self, bucket: int, decision: str) -> list[tuple[str, float]]:
+        """Return the ids of a bucket's rows of one decision that have suggestions, each with the highest score."""
+        low, high = _range(decision)
+        found: list[tuple[str, float]] = []
+        async for page in scan_pages(self._tables, self.partition(bucket), low, high, select=["suggestions"]):
+            texts = ((row.key, row.columns.get("suggestions")) for row in page.rows)
+            scores = ((f"{bucket:02x}{key}", load(str(text))[0]["score"]) for key, text in texts if text)
+            found += await turns.take(scores)
+        return found
+
     async def keys(self, bucket: int, decisions: Iterable[str]) -> set[str]:
         """Return the keys of a bucket's rows of some decisions."""
         found: set[str] = set()
@@ -215,7 +225,7 @@ class Plan:
 
     def key(self, decision: str, subject: str) -> str:
         """Return the key of a row, with the digest of its subject, which may be any text of a file."""
-        return f"{decision}_{self._keys.digest(Key('subject', subject))}"
+        return _key(self._keys, decision, subject)
 
     def _row(self, row: PlanRow) -> str:
         key = self.key(row.decision, row.subject)
@@ -223,6 +233,15 @@ class Plan:
             return key
         digest = key[-DIGEST:]
         return f"{row.decision}_{min(row.place, LAST_PLACE):08x}{digest[8:]}"
+
+
+def row_id(keys: Keys, bucket: int, decision: str, subject: str) -> str:
+    """Return the id that a row about a person or an account has once it is stored."""
+    return f"{bucket:02x}{_key(keys, decision, subject)}"
+
+
+def _key(keys: Keys, decision: str, subject: str) -> str:
+    return f"{decision}_{keys.digest(Key('subject', subject))}"
 
 
 class LeftOpen:

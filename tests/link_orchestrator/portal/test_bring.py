@@ -217,8 +217,9 @@ async def test_a_column_that_was_chosen_after_the_file_was_read_is_never_dropped
     asked = {"do": "import", "what": "accounts", **chosen}
     refused = await door.send(path, asked)
     assert refused.status == 400
-    assert "nothing was imported, because you set Personalnr to employeeNumber" in refused.text
-    assert re.search(r'value="Personalnr">(?:(?!</select>).)*<option selected>employeeNumber', refused.html, re.DOTALL)
+    assert "nothing was imported, because you set Personalnr to Employee number" in refused.text
+    kept = r'value="Personalnr">(?:(?!</select>).)*<option value="employeeNumber" selected>'
+    assert re.search(kept, refused.html, re.DOTALL)
     assert "<details open><summary>Read it again" in refused.html
     assert not (await door.api.call("GET", "accounts"))["accounts"]
     coded = await door.send(path, {"do": "import", "what": "accounts", "charset": "windows-1252"})
@@ -268,6 +269,12 @@ async def test_a_column_that_is_missing_is_named_in_the_words_of_the_page(door: 
     assert (page.status, "?columns" in page.text) == (400, False)
     assert "If one of these has it, say which under More choices, with a line like: header of the column" in page.text
     assert "Device = userName" not in page.text, "a column that is not likely is not proposed"
+    rows = [{"Abteilungsname": one.upper(), "Kontakt": f"{one}@contoso.com"} for one in ("ada", "bob")]
+    page = await send_file(door, csv_file(*rows))
+    assert "with a line like: Kontakt = userName" in page.text, "the values look like sign-in names"
+    rows = [{"Abteilungsname": "IT", "Kürzel": "a.li"}, {"Abteilungsname": "HR", "Kürzel": "b.ob"}]
+    page = await send_file(door, csv_file(*rows))
+    assert "with a line like: Kürzel = userName" in page.text
     page = await send_file(door, csv_file({"Device": "laptop", "Benutzerkennung": "red"}))
     assert "Say which it is under More choices, with a line like: Benutzerkennung = userName" in page.text
 

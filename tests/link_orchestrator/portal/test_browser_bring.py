@@ -83,3 +83,18 @@ async def test_hostile_rows_are_only_text(screen: Screen, tmp_path: Path) -> Non
     await choose(screen, tmp_path / "<b>.csv")
     await screen.page.get_by_role("button", name="Import <b>.csv").wait_for()
     await screen.check("preview-hostile")
+
+
+async def test_made_up_people_are_tried_and_taken_back(screen: Screen) -> None:
+    page = screen.page
+    await screen.open("")
+    await page.get_by_role("button", name="Try it with made-up people").click()
+    await page.get_by_text("Say which domains are yours").or_(page.get_by_text("Make a plan")).first.wait_for()
+    await page.get_by_role("link", name="take all of it back").wait_for()
+    await screen.check("overview-made-up")
+    await page.get_by_role("link", name="take all of it back").click()
+    await page.get_by_text("Take the made-up people back").click()
+    await screen.check("made-up")
+    await page.get_by_role("button", name="Yes, take all of it back").click()
+    await page.get_by_text("Nothing of theirs is here").wait_for()
+    await screen.check("made-up-gone")

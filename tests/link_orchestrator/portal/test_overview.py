@@ -78,6 +78,7 @@ def verified(skipped: int = 0, **counts: int) -> dict[str, Any]:
         ),
         (directory(DONE, job("verification", about="run1", counts={"confirmed": 8})), POLICY, "", "plan"),
         (directory(DONE, verified(unconfirmed=3, skipped=3)), POLICY, "", "plan"),
+        (directory(DONE, verified(alike=2)), POLICY, "", "runs/run1/verify"),
         (directory(DONE, verified(unconfirmed=4, skipped=3)), POLICY, "Verify", "runs/run1/verify"),
         (directory(DONE, verified(unconfirmed=3, skipped=3, created=1)), POLICY, "Verify", "runs/run1/verify"),
         (directory(DONE, job("undo", "started", "run1")), POLICY, "Plan", "runs/run1/undo"),

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import pytest
 
 from link_orchestrator.files import accounts, groups
-from link_orchestrator.names import label_of
+from link_orchestrator.kinds import KINDS
+from link_orchestrator.names import JOBS, label_of
 from link_orchestrator.portal.pages import PAGES
 from link_orchestrator.portal.rendering import exact, said
 from tests.link_orchestrator.portal.door import Answer, Door, opened
@@ -210,6 +211,10 @@ def test_what_is_to_be_found_in_entra_stays_as_it_is_there() -> None:
     assert exact("objectId to externalId") == "<code>objectId</code> to <code>externalId</code>"
 
 
+def test_every_kind_of_job_has_a_name() -> None:
+    assert {*JOBS} >= {*KINDS}
+
+
 def test_no_two_columns_of_a_file_are_called_the_same() -> None:
     for columns in (accounts.COLUMNS, groups.COLUMNS):
         assert len({label_of(one) for one in columns}) == len([*columns])
@@ -221,5 +226,5 @@ async def test_who_has_no_account_is_linked_on_the_page_that_says_so(door: Door)
         row = (await door.api.decisions(run, decision))[0]
         page = (await door.get(f"runs/{run['id']}/rows/{row['id']}")).text
         assert "What would make it a link There is nothing to link if the" in page
-        assert "press Look at both beside a suggestion, or type" in page
+        assert "above, or press Look at both beside a suggestion" in page
         assert "Name the counterpart yourself" in page
