@@ -51,7 +51,7 @@ async def followed(door: Door, sent: Answer, said: str) -> tuple[str, Answer]:
 async def take_back(door: Door, path: str, **fields: str) -> tuple[str, Answer]:
     """Take an import back by its page: look what that would do first. Return the path and the page of the undo."""
     look, seen = await followed(door, await door.send(path, {"do": "look"}), "Take it back?")
-    numbers = {name: number for name, number in re.findall(r'name="(\w+)"[^>]*data-confirm="(\d+)"', seen.html)}
+    numbers: dict[str, str] = dict(re.findall(r'name="(\w+)"[^>]*data-confirm="(\d+)"', seen.html))
     return await followed(door, await door.send(look, {"do": "undo", **numbers, **fields}), "Row by row")
 
 
