@@ -3,8 +3,8 @@
 The passes find who it is about (passes/said.py), beside their counts. Once the plan is there, gather() puts that
 together with what is known of the files, the mapping and provisioning, and the job keeps it. A person acknowledges a
 warning with an approval. In a later run the same warning counts as acknowledged while it is unchanged, which is while
-it has the same digest, and until a run is undone. What goes into a digest is what the person was told: of warnings about
-rows the people and their number, of the others the values, or the level.
+it has the same digest, and until a run is undone. What goes into a digest is what the person was told: of warnings
+about rows the people and their number, of the others the values, or the level.
 """
 
 from __future__ import annotations
