@@ -182,7 +182,8 @@ async def _last(asked: Asked, rows: Sequence[Row], row_id: str) -> Row | None:
     if here := next((row for row in rows if row.id == row_id), None):
         return here
     try:
-        found = await asked.api.find("linking/runs/{id}/decisions/{row}", id=asked.path["id"], row=row_id)
+        path, run = "linking/runs/{id}/decisions/{row}", asked.path["id"]
+        found = await asked.api.find(path, id=run, row=row_id, identities="false")
     except InvalidValue:  # the address was written by hand
         return None
     return Row(found["row"]) if found else None

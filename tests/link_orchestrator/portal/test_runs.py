@@ -15,7 +15,7 @@ import pytest
 
 from link_orchestrator import words
 from link_orchestrator.portal.frame import Around
-from link_orchestrator.portal.pages import all_rows, decisions, of_approval
+from link_orchestrator.portal.pages import decisions, of_approval
 from link_orchestrator.portal.pages.of_job import OfJob
 from link_orchestrator.portal.pages.of_run import Progress, Run
 from link_orchestrator.portal.pages.run import OneRun
@@ -309,8 +309,6 @@ async def test_rows_behind_those_that_one_page_looks_through_are_reached(
     door: Door, api: Api, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "ROWS_READ", 1)
-    monkeypatch.setattr(all_rows, "MOST_PAGES", 1)
-    monkeypatch.setattr(all_rows, "MOST", 1)
     first, *_ = rows = await api.decisions(run, "review")
     await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [first["id"]], "action": "exclude"})
     page, path = await door.get(here(run, "/all?decision=review&action=link")), ""
