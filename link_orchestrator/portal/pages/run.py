@@ -72,6 +72,9 @@ class OneRun:
         counts = {name: count for name, count in self.run.document.get("impact", {}).items() if name != "accounts"}
         others = sorted(counts.keys() - words.CHANGED.keys(), key=lambda name: (-counts[name], name))
         named = {**words.CHANGED, **{name: Bar(name, "new") for name in others}}
+        if in_case := self.run.names_in_case:
+            told = f"{in_case:,} of them in capital and small letters alone: the warning counts the others."
+            named["userName"] = named["userName"]._replace(meaning=told)
         return [(bar, counts[name], f"changes={name}") for name, bar in named.items() if counts.get(name)]
 
     @property
