@@ -120,6 +120,8 @@ async def count_apart(asked: Asked, latest: Mapping[str, Document], runs: Sequen
 
 def why_stopped(latest: Mapping[str, Document], runs: Sequence[Document], apart: int) -> str:
     """Return why provisioning stays stopped after an undo, "" where it may go on; `apart` as count_apart() says."""
+    if deleted := words.accounts_deleted(latest):
+        return f"{deleted.title}. {deleted.text}"
     if words.stays_stopped(latest, runs):
         return STAYS_STOPPED
     if not apart:
