@@ -24,6 +24,7 @@ from link_orchestrator.requests import (
     approval,
     basis,
     connection,
+    decided,
     decisions_file,
     groups,
     imports,
@@ -33,6 +34,7 @@ from link_orchestrator.requests import (
     mapping,
     one_row,
     openapi,
+    pilots,
     policy,
     provisioning,
     report,
@@ -85,6 +87,8 @@ ROUTES = (
     Route("linking_run_report", "GET", "linking/runs/{id}/report", report.get_report),
     Route("linking_run_basis", "GET", "linking/runs/{id}/basis", basis.get_basis),
     Route("linking_run_left_out", "GET", "linking/runs/{id}/left-out", left_out.get_left_out),
+    Route("linking_run_pilot", "GET", "linking/runs/{id}/pilot", pilots.foresee_pilot),
+    Route("linking_run_decided", "GET", "linking/runs/{id}/decided", decided.list_decided),
     Route("linking_run_row", "GET", "linking/runs/{id}/decisions/{row}", one_row.get_row),
     Route("linking_undo_preview", "GET", "linking/runs/{id}/undo/preview", undos.preview_undo),
     Route("linking_undo_report", "GET", "linking/undos/{id}/report", report.get_undo_report),
@@ -120,6 +124,8 @@ DURABLE_ROUTES = (
     Route("groups_preview_import", "POST", "groups/previews/{id}/import", imports.import_previewed_groups),
     Route("accounts_import_undo_start", "POST", "accounts/imports/{id}/undo", imports.undo_accounts),
     Route("groups_import_undo_start", "POST", "groups/imports/{id}/undo", imports.undo_groups),
+    Route("accounts_undo_preview_start", "POST", "accounts/imports/{id}/undo/preview", imports.preview_accounts_undo),
+    Route("groups_undo_preview_start", "POST", "groups/imports/{id}/undo/preview", imports.preview_groups_undo),
     Route("linking_run_review", "POST", "linking/runs/{id}/review", reviews.review),
     Route("linking_run_decide", "POST", "linking/runs/{id}/decisions", decisions_file.decide_by_file, MAX_FILE_BYTES),
     Route("linking_run_approve", "POST", "linking/runs/{id}/approve", approval.approve),
@@ -185,11 +191,13 @@ def _plain_routes() -> Iterator[Route]:
         if not kind.orchestrator:
             service = _bind(kind, jobs.get_upload, f"Return {kind.title}: its counts, and what was read of its file.")
             yield Route(f"{name}_get", "GET", f"{kind.path}/{{id}}", service)
+            service = _bind(kind, uploads.remove_upload, f"Remove {kind.title}, which no plan can name any more: 204.")
+            yield Route(f"{name}_remove", "DELETE", f"{kind.path}/{{id}}", service)
         service = _bind(kind, jobs.list_rows, f"List {rows.description}")
         yield Route(f"{name}_{rows.name}", "GET", f"{kind.path}/{{id}}/{rows.name}", service)
         if (about := kind.about_import) is not None:
-            service = _bind(kind, jobs.find_last_of_import, f"Return the last undo of {about.title}.")
-            yield Route(f"{about.function_prefix}_undo", "GET", f"{about.path}/{{id}}/undo", service)
+            service = _bind(kind, jobs.find_last_of_import, f"Return the last {kind.title.partition(' ')[2]}.")
+            yield Route(kind.about_name, "GET", f"{about.path}/{{id}}/{kind.about_path}", service)
         if kind.about_run:
             service = _bind(kind, jobs.find_last, f"Return the last {kind.name} of a run.")
             yield Route(f"{RUN.function_prefix}_{kind.name}", "GET", f"{RUN.path}/{{id}}/{kind.name}", service)

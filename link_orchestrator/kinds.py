@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -93,12 +93,20 @@ class Kind:
     """Whether its jobs are about a run, where the last of them is shown."""
     about_import: Kind | None = None
     """The kind of import that its jobs are about, where the last of them is shown."""
+    about_path: str = "undo"
+    """Where that is, behind the path of the import."""
     listed: bool = False
     """Whether GET of its path lists its jobs."""
     days: int = 0
     """Days for which its jobs keep what they brought for others: an upload for runs, a preview for its import."""
     waits_for_undo: bool = False
     """Whether its slices wait while an undo is under way, for a bounded time."""
+
+    @property
+    def about_name(self) -> str:
+        """The name of the function that shows the last of its jobs that are about an import."""
+        about = self.about_import.function_prefix if self.about_import else ""
+        return f"{about}_{self.about_path.replace('/', '_')}"
 
     @property
     def plural(self) -> str:
@@ -190,6 +198,40 @@ GROUP_IMPORT_UNDO: Final = Kind(
     passes={"undo_group_import": undo_group_imports.undo_group_import},
     after_cancel=IMPORT_UNDO.after_cancel,
     about_import=GROUP_IMPORT,
+)
+IMPORT_UNDO_PREVIEW: Final = Kind(
+    name="importundopreview",
+    title="a preview of the undo of an import",
+    path="accounts/undo-previews",
+    function_prefix="accounts_undo_preview",
+    rows=replace(
+        IMPORT_UNDO.rows,
+        description="the accounts that the import made or changed, and what an undo would do about each, a page at a "
+        "time.",
+    ),
+    orchestrator=orchestrator.preview_import_undo,
+    passes={"foresee_import": undo_imports.foresee_import},
+    after_cancel="It stops within a page; it changes no account anyway.",
+    about_import=IMPORT,
+    about_path="undo/preview",
+    waits_for_undo=True,
+)
+GROUP_IMPORT_UNDO_PREVIEW: Final = Kind(
+    name="groupimportundopreview",
+    title="a preview of the undo of an import of groups",
+    path="groups/undo-previews",
+    function_prefix="groups_undo_preview",
+    rows=replace(
+        GROUP_IMPORT_UNDO.rows,
+        description="the groups that the import made or changed, and what an undo would do about each, a page at a "
+        "time.",
+    ),
+    orchestrator=orchestrator.preview_group_import_undo,
+    passes={"foresee_group_import": undo_group_imports.foresee_group_import},
+    after_cancel="It stops within a page; it changes no group anyway.",
+    about_import=GROUP_IMPORT,
+    about_path="undo/preview",
+    waits_for_undo=True,
 )
 IDENTITIES: Final = Kind(
     name="identities",
@@ -285,7 +327,7 @@ VERIFICATION: Final = Kind(
         "rows",
         "what a verification found, a page at a time.",
         filter_by="found",
-        choices=(verify.CONFIRMED, verify.UNCONFIRMED, verify.UNLINKED, verify.CREATED),
+        choices=(verify.CONFIRMED, verify.UNCONFIRMED, verify.UNLINKED, verify.CREATED, verify.ALIKE),
     ),
     orchestrator=orchestrator.verify_links,
     passes={"look": verify.look, "compare": verify.pair, "settle": verify.settle},
@@ -297,6 +339,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     kind.name: kind
     for kind in (
         *(IMPORT, GROUP_IMPORT, PREVIEW, GROUP_PREVIEW, IMPORT_UNDO, GROUP_IMPORT_UNDO),
+        *(IMPORT_UNDO_PREVIEW, GROUP_IMPORT_UNDO_PREVIEW),
         *(IDENTITIES, ENTRA_GROUPS, RUN, UNDO, VERIFICATION),
     )
 }

@@ -52,10 +52,11 @@ MEMBERSHIPS_AN_ACCOUNT = 10
 """Memberships that take about as long as one account."""
 
 
-FORM = 3
+FORM = 4
 """The form in which a run stages what it plans, and its passes. It changes with either.
 
 Since 2 it suggests, and stages by what changes are foretold. Since 3 it merges names by a pass, and keeps reviews last.
+Since 4 it looks in every plan for whom provisioning made though an earlier plan suggested an account.
 """
 ACTIVATING = "activating"
 """Count of the accounts that an undo would switch on."""

@@ -45,8 +45,8 @@ AGAIN_PASSES = tuple(f"{name}_again" for name in PLAN_PASSES)
 """PLAN_PASSES over nothing but what COMPARE_PASSES found to have changed since the earlier runs."""
 SUGGEST_PASSES, NAME_PASSES = ("suggest",), ("merge_names",)
 """Passes in one slice behind all that plan, beside each other: the first where people and accounts are left over."""
-SUGGESTS, MERGES_NAMES, REVIEWS_LAST = 2, 3, 3
-"""The FORM since which there are such passes, and since which REVIEW_PASSES come behind them."""
+SUGGESTS, MERGES_NAMES, REVIEWS_LAST, TELLS_CREATED = 2, 3, 3, 4
+"""The FORM since which there are such passes, REVIEW_PASSES come behind them, and SUGGEST_PASSES run in every plan."""
 APPLY_PASSES = ("reserve", "apply")
 PILOT_PASSES = APPLY_PASSES[1:]
 """Those of them that apply a part of a plan: what is not in it is neither reserved nor linked, and no group is."""
@@ -61,6 +61,8 @@ UNDO_FIRST, UNDO_COUNTS, UNDO_LAST = ("prepare",), ("count",), ("names",)
 """Passes around those of an undo: first and last in one slice, counts where the request names a number to switch on."""
 UNDO_IMPORT_PASSES, UNDO_IMPORT_COUNTS = ("undo_import",), ("count_import",)
 UNDO_GROUP_IMPORT_PASSES = ("undo_group_import",)
+FORESEE_IMPORT_PASSES, FORESEE_GROUP_IMPORT_PASSES = ("foresee_import",), ("foresee_group_import",)
+"""Passes that say what the undo of an import would come to."""
 VERIFY_PASSES = ("look", "compare", "settle")
 SKIMMING = ("changes", "gather")
 """Passes that read no more than one line of each identity or account."""
@@ -106,6 +108,8 @@ import_groups = _in_order("import_groups", GROUP_IMPORT_PASSES, "import")
 preview_accounts = _in_order("preview_accounts", PREVIEW_PASSES, "preview")
 preview_groups = _in_order("preview_groups", GROUP_PREVIEW_PASSES, "preview")
 undo_group_import = _in_order("undo_group_import", UNDO_GROUP_IMPORT_PASSES, "undo")
+preview_import_undo = _in_order("preview_import_undo", FORESEE_IMPORT_PASSES, "preview")
+preview_group_import_undo = _in_order("preview_group_import_undo", FORESEE_GROUP_IMPORT_PASSES, "preview")
 verify_links = _in_order("verify_links", VERIFY_PASSES, "verify")
 
 
@@ -183,7 +187,7 @@ def _link(context: Any, retry: Any, start: Start) -> Steps:
         asked = Compare(job=start.job, directory=start.directory)
         extent = yield from _call(context, retry, "choose_extent", asked, Extent)
     planned = yield from _passes(context, retry, _cut(start, extent, _planning(start, extent)), "plan")
-    if planned is not None and (finishing := _finishing(start, planned)):
+    if planned is not None and (finishing := _finishing(start, extent, planned)):
         finished = yield from _slices_of(context, retry, finishing, "plan")
         planned = None if finished is None else planned + finished
     if planned is not None and start.keeps_reviews and start.form >= REVIEWS_LAST:
@@ -239,9 +243,10 @@ def _planning(start: Start, extent: Extent) -> tuple[str, ...]:
     return (PLAN_PASSES if extent.everything else again) + groups + reviews
 
 
-def _finishing(start: Start, planned: Mapping[str, int]) -> list[Slice]:
+def _finishing(start: Start, extent: Extent, planned: Mapping[str, int]) -> list[Slice]:
     """Return the slices of the passes that finish a plan. None of them needs another."""
-    left = planned["noAccount"] and planned["noIdentity"]
+    plans = extent.everything or extent.slices
+    left = plans if start.form >= TELLS_CREATED else planned["noAccount"] and planned["noIdentity"]
     suggest = SUGGEST_PASSES if start.form >= SUGGESTS and left else ()
     names = (*suggest, *(NAME_PASSES if start.form >= MERGES_NAMES else ()))
     whole = start.model_copy(update={"slices": 1})

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from link_orchestrator.run import PILOT, PILOTS, reviews_of
+from shared import turns
 from shared.directory.directory import Directory
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.work.jobs import Job, State
-from shared.directory.work.plan import PlanRow
-from shared.directory.work.reviews import EXCLUDE, LINK
+from shared.directory.work.plan import PlanRow, keeps_name
+from shared.directory.work.reviews import EXCLUDE, LINK, account_chosen
 
 
 async def choose(directory: Directory, job: Job, selects: Callable[[PlanRow], bool], number: int | None) -> list[str]:
@@ -28,6 +29,49 @@ async def choose(directory: Directory, job: Job, selects: Callable[[PlanRow], bo
             if number is not None and len(found) >= number:
                 return found[:number]
     return found
+
+
+@dataclass(slots=True)
+class Foreseen:
+    """Whom a pilot would link, in the order in which choose() takes them: `links` people, some of whose rows are kept.
+
+    `renamed` is how many of them get another sign-in name with the first cycle. `looked` links of the plan were looked
+    at; `more` says that there are others, among which this pilot may link further ones.
+    """
+
+    rows: list[PlanRow] = field(default_factory=list)
+    links: int = 0
+    renamed: int = 0
+    looked: int = 0
+    more: bool = False
+
+
+async def foresee(
+    directory: Directory, job: Job, selects: Callable[[PlanRow], bool], number: int | None, *, most: int, kept: range
+) -> Foreseen:
+    """Return whom a pilot would link of the first links of a plan, about `most`, with the rows at the places `kept`."""
+    found, turn = Foreseen(), turns.Turns()
+    for bucket in range(directory.keys.buckets):
+        if found.looked >= most:
+            found.more = True
+            break
+        async for rows in rows_to_link(directory, job, bucket):
+            for row in rows:
+                await turn.step()
+                if found.links == number:
+                    return found
+                found.looked += 1
+                if selects(row):
+                    _add(found, row, kept)
+    return found
+
+
+def _add(found: Foreseen, row: PlanRow, kept: range) -> None:
+    if found.links in kept:
+        found.rows.append(row)
+    changes = account_chosen(row).get("changes", {})
+    found.links += 1
+    found.renamed += "userName" in changes and not keeps_name(changes)
 
 
 def links(row: PlanRow) -> bool:

@@ -57,9 +57,19 @@ class Problem:
         return cls(shown["line"], shown["reason"], shown["remedy"], own, names)
 
 
+SAID_BEFORE: Final = "The row says the same as "
+IS_PROTECTED: Final = "is protected, and was left as it is"
+IS_MANAGED: Final = "this account is linked, and managed by the identity provider"
+
+
+def lacks_nobody(reason: str) -> bool:
+    """Tell by its reason whether a row brought nothing, and yet nobody is missing: another row or an account has it."""
+    return reason.startswith(SAID_BEFORE) or reason.endswith((IS_PROTECTED, IS_MANAGED))
+
+
 def said_before(line: int, first: str) -> Problem:
     """Return that a row says what the one in `first`, such as "line 4", said: nothing of it is lost."""
-    reason = f"The row says the same as {first}, and was read once."
+    reason = f"{SAID_BEFORE}{first}, and was read once."
     return Problem(line, reason, "Nothing is to be done, unless the two should differ.")
 
 

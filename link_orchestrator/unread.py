@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.problem_report import PROBLEM
+from link_orchestrator.problems import lacks_nobody
 from shared.directory.directory import Directory
 from shared.directory.keys import Key
 from shared.directory.work.jobs import Job, State
@@ -88,11 +89,12 @@ async def _open(directory: Directory, job: Job, count: int, came_again: bool, *,
 
 
 async def _rows(directory: Directory, job: Job) -> tuple[list[PlanRow], list[PlanRow]]:
-    """Return the first rows of an import's report: those that somebody may have brought since, and those without."""
-    rows, cursor = list[PlanRow](), ""
-    while len(rows) < MOST_ROWS:
+    """Return the first rows of an import's report that lack somebody: by what a later one is found, and the others."""
+    rows, cursor, seen = list[PlanRow](), "", 0
+    while seen < MOST_ROWS:
         page, more = await directory.plan(job.id).page(PROBLEM, cursor, AT_ONCE)
-        rows += page
+        seen += len(page)
+        rows += [row for row in page if not lacks_nobody(row.shown["reason"])]
         if more is None:
             break
         cursor = more

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from link_orchestrator.files.numbers import MOST_SHORTER, padded_width, shorter
 from link_orchestrator.prediction.check import People, check, sign_in_after
+from link_orchestrator.problems import lacks_nobody
 from link_orchestrator.run import (
     CARRIED,
     IDS_CARRIED,
@@ -29,6 +30,7 @@ from link_orchestrator.run import (
     exclusions_unmatched,
     mapping_of,
     policy_of,
+    reviews_of,
 )
 from link_orchestrator.unread import find_unread
 from shared.directory.directory import Directory
@@ -40,6 +42,7 @@ from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import LIKELY_SCORE, PlanRow
+from shared.directory.work.reviews import EXCLUDE, LINK
 from shared.json_text import dump
 
 DISABLED, UNASSIGNED = "disabled", "unassigned"
@@ -61,11 +64,21 @@ STARTED: Final = "provisioningStarted"
 SECOND: Final = "secondAccounts"
 FOREIGN: Final = "foreignObjectIds"
 PROBABLE: Final = "probableAccounts"
+CREATED_ALIKE: Final = "createdAlike"
 POLICY_CHANGED: Final = "policyChanged"
 
+ROW: Final = "row"
+"""What an example has, beside what is shown of it: the id of its row, which a review may settle."""
+OF_OPEN_ROWS: Final = {
+    TRUST: DecisionKind.REVIEW,
+    OUTSIDE: DecisionKind.OUTSIDE_VERIFIED_DOMAINS,
+    NO_DOMAINS: DecisionKind.OUTSIDE_VERIFIED_DOMAINS,
+}
+"""Warnings whose number is that of the plan, with the decision on the rows among which it was counted."""
+
 CODES: Final = (
-    POLICY_CHANGED, SECOND, PROBABLE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED, UNREAD,
-    FILLERS, SHORTENED, SHARED, EXCLUSIONS, FOREIGN, STARTED,
+    POLICY_CHANGED, SECOND, PROBABLE, CREATED_ALIKE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED,
+    UNREAD, FILLERS, SHORTENED, SHARED, EXCLUSIONS, FOREIGN, STARTED,
 )  # fmt: skip
 """Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
 HARMFUL: Final = (
@@ -78,6 +91,10 @@ IMPACT: Final = "impact."
 """Prefix of counts of linked accounts of which the first cycle changes an attribute."""
 NAME_KEPT: Final = WARNINGS + "nameKept"
 """Count of those of them whose sign-in name changes in case alone, of which nothing warns."""
+NAMES_BEFORE: Final = WARNINGS + "namesBefore"
+"""Count of the sign-in names that change of accounts that were linked before the run, by another one or by hand."""
+LINKED_BEFORE: Final = "linkedBefore"
+"""What the values of that warning call them."""
 COUNTED: Final = {
     **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND, PROBABLE)},
     NAMES: IMPACT + "userName",
@@ -113,6 +130,8 @@ RECENT_DAYS: Final = 7
 """Days of refused writes that are looked at: a provisioning that was stopped before is none that runs."""
 MOST_REFUSALS: Final = 10_000
 """Rows of refusals that are read."""
+LOOKED_AT: Final = 200
+"""Rows of a file's report among which examples of those are looked for that lack somebody."""
 VALUES_SHOWN: Final = 10
 """Values of a warning that are shown, such as domains, each with its number of rows."""
 
@@ -122,7 +141,8 @@ class PlanWarning:
     """A warning of a plan. `meaning` says what comes of it, where the text does not.
 
     `files` are the imports that it is about. `digest` is that of what it says; `known` is the one that was acknowledged
-    last.
+    last. Where the number is the plan's, persons have `decided` since about so many of the `rows` among which it was
+    counted.
     """
 
     code: str
@@ -135,6 +155,8 @@ class PlanWarning:
     files: Sequence[Mapping[str, Any]] = ()
     digest: str = ""
     known: Mapping[str, str] | None = None
+    decided: int = 0
+    rows: int = 0
 
     @property
     def acknowledged(self) -> bool:
@@ -147,7 +169,7 @@ class PlanWarning:
             "code": self.code,
             "warning": self.text,
             "count": self.count,
-            "examples": list(self.examples),
+            "examples": [{name: one[name] for name in one if name != ROW} for one in self.examples],
             "remedy": self.remedy,
         }
         if self.meaning:
@@ -156,6 +178,8 @@ class PlanWarning:
             document["values"] = dict(self.values)
         if self.files:
             document["files"] = [*self.files]
+        if self.decided:
+            document["since"] = {"decided": self.decided, "rows": self.rows}
         if not self.digest:  # a plan of before there was such a thing is approved as it stands
             return document
         document |= {"digest": self.digest, "acknowledged": self.acknowledged}
@@ -173,6 +197,20 @@ def warnings_of(job: Job) -> list[PlanWarning]:
     order = {code: place for place, code in enumerate(CODES)}
     codes = sorted(job.warned, key=lambda code: order.get(code, len(order)))
     return [warned for code in codes if (warned := _warning(job, code, job.warned[code]))]
+
+
+async def with_open_examples(directory: Directory, job: Job) -> Job:
+    """Return a reviewed run whose warnings have those examples alone about which nobody has decided."""
+    named = [one[ROW] for kept in (job.warned or {}).values() for one in kept.get("examples", ()) if ROW in one]
+    if not job.reviewed or not named:
+        return job
+    found = zip(named, await reviews_of(directory, job.id).find_rows(named), strict=True)
+    settled = {row_id for row_id, row in found if row and (row.review or {}).get("action") in (LINK, EXCLUDE)}
+
+    def left(kept: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**kept, "examples": [one for one in kept.get("examples", ()) if one.get(ROW) not in settled]}
+
+    return replace(job, warned={code: left(kept) for code, kept in (job.warned or {}).items()})
 
 
 def open_warnings(job: Job) -> list[PlanWarning]:
@@ -215,12 +253,17 @@ def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None
     if count < 1 and "text" not in kept:
         return None
     values = dict(list(kept.get("values", {}).items())[:VALUES_SHOWN])
+    if code == NAMES and (before := job.counts.get(NAMES_BEFORE, 0)):
+        values = {LINKED_BEFORE: before}
     text, remedy = (kept["text"], kept["remedy"]) if "text" in kept else _said(job, code, count, values)
     told = f"{code} {kept['base']} {count if counts_rows else ''}"
     digest = _digest(told)
     meaning = _sign_in(job) if code == NAMES else ""
-    files = kept.get("files", ())
-    return PlanWarning(code, text, count, remedy, meaning, kept["examples"], values, files, digest, kept.get("known"))
+    files, known, of = kept.get("files", ()), kept.get("known"), OF_OPEN_ROWS.get(code, "")
+    decided, rows = job.counts.get(f"decided.{of}", 0), job.counts.get(of, 0)
+    return PlanWarning(
+        code, text, count, remedy, meaning, kept["examples"], values, files, digest, known, decided, rows
+    )
 
 
 def _digest(text: str) -> str:
@@ -329,7 +372,7 @@ def _of_finding(finding: Finding) -> dict[str, Any]:
 
 
 async def _unread(directory: Directory, job: Job, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Warn of rows that were not read: of the identities, and of all imports of accounts that stand."""
+    """Warn of rows that were not taken so far: of the identities, and of all imports of accounts that stand."""
     unread = dict[str, int]()
     examples: list[Mapping[str, Any]] = []
     if "source" in job.options:
@@ -346,8 +389,9 @@ async def _unread(directory: Directory, job: Job, counts: Mapping[str, int]) -> 
             places.append(("identities", upload.id, unread["identities"]))
     for what, name, count in places:
         if count:
-            rows, _ = await directory.plan(name).page("", "", EXAMPLES)
-            examples += [_example(what, row) for row in rows]
+            rows, _ = await directory.plan(name).page("", "", LOOKED_AT)
+            lacking = [row for row in rows if not lacks_nobody(row.shown["reason"])]
+            examples += [_example(what, row) for row in lacking[:EXAMPLES]]
     open_ = await find_unread(directory)
     for one in open_:
         what = f"accounts in {one.file}" if one.file else "accounts"
@@ -490,6 +534,14 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "a second account of each whose account it is",
         "Look at them: {rows}decision=noAccount&score={likely:g}. Link in a review each whose account it is.",
     ),
+    CREATED_ALIKE: _Sentence(
+        "account",
+        "{counted} that provisioning made, though an account that is managed here is much alike by name or address: "
+        "one person may have both",
+        "Look at them: {rows}decision=alreadyLinked&score={likely:g}. Of one person's two: stop provisioning in Entra, "
+        "release the new account and delete it, link the one from before by hand, and restart provisioning. Two people "
+        "keep theirs.",
+    ),
     NO_DOMAINS: _Sentence(
         "row",
         "no verified domains are set, so that no address proves anything: {freed}",
@@ -509,7 +561,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     NAMES: _Sentence(
         "sign-in name",
-        "{counted} will change with the first provisioning cycle",
+        "{counted} will change with the first provisioning cycle{before}",
         "Look at them: {rows}changes=userName. Tell these people, or map to userName what they sign in by.",
     ),
     INACTIVE: _Sentence(
@@ -532,7 +584,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     UNREAD: _Sentence(
         "row",
-        "{files} not read: the plan knows nothing of the people in them",
+        "{files} not taken so far: the plan knows nothing of the people in them",
         "See why: GET /linking/runs/{run}/problems for the identities, and /problems of each import for the accounts. "
         "Correct the file, bring it again, and plan again. A row counts until an account has its name, or its import "
         "is taken back.",
@@ -540,7 +592,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     FILLERS: _Sentence(
         "employee number",
         "{counted} saying no more than that there is none: {listed}",
-        "None, if these people have no number. Otherwise correct the file: such a number matches nobody.",
+        "There is nothing to do if these people have no number. Otherwise correct the file: it matches nobody by that.",
     ),
     SHARED: _Sentence(
         "value",
@@ -579,6 +631,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "listed": ", ".join(f"{value} ({n:,})" if n > 1 else value for value, n in values.items()),
         "entries": " and ".join(_entries(values)),
         "files": " and ".join(_files(count, values)),
+        "before": _before(values.get(LINKED_BEFORE, 0)),
         "rows": f"GET /linking/runs/{job.id}/decisions?",
         "run": job.id,
         "likely": LIKELY_SCORE / 100,
@@ -586,6 +639,14 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "quarantine": _quarantine(count),
     }
     return said.text.format(**told), said.remedy.format(**told)
+
+
+def _before(count: int) -> str:
+    """Return how many of some sign-in names are none of the links that are to be approved, "" for none."""
+    if not count:
+        return ""
+    who = "an account that was" if count == 1 else "accounts that were"
+    return f"; {count:,} of them of {who} linked before this run, or by hand, whatever is approved"
 
 
 def _entries(values: Mapping[str, int]) -> Iterator[str]:

@@ -81,8 +81,8 @@ PREDICTED: Final[Bars] = {
     "skipped": Bar("Is left out", "rest", "Disabled in Entra, or out of the mapping's scope."),
 }
 CHANGED: Final[Bars] = {
-    "userName": Bar("Sign-in name", "stop", "userName: these people sign in by another name from then on."),
-    "active": Bar("Switched on or off", "ask", "active: who is inactive here and enabled in Entra can sign in again."),
+    "userName": Bar("Sign-in name", "stop", "These people sign in by another name from then on."),
+    "active": Bar("Switched on or off", "ask", "Who is inactive here and enabled in Entra can sign in again."),
     "emails": Bar("E-mail address", "ask", "The work address, to which messages are sent."),
     "employeeNumber": Bar("Employee number", "new"),
 }
@@ -121,10 +121,18 @@ UNDONE_GROUPS: Final[Bars] = {
 FOUND: Final[Bars] = {
     "unconfirmed": Bar("Not yet confirmed", "ask", "Provisioning has not come through these links."),
     "created": Bar("Created instead", "stop", "Provisioning made a second account of these people."),
+    "alike": Bar(
+        "Created, and much alike",
+        "ask",
+        "Provisioning made these accounts, as the plan foretold, and one that is managed here is much alike by name or "
+        "address: one person may have both. Nothing proves it; a person has to look.",
+    ),
     "unlinked": Bar("Not linked any more", "apart", "The link was taken back, or the account deleted, since."),
     "confirmed": Bar("Confirmed", "go", "Provisioning found these accounts, and manages them."),
 }
 """What a verification finds, that first which somebody has to do something about."""
+EXPECTED: Final = "skipped"
+"""What the plan predicted of links that wait as it expected: provisioning leaves these people out."""
 TAKEN_BACK: Final = ("undone", "undonePartly", "undoneInactive", "released")
 """Counts of an undo that took a link back."""
 GROUPS_TAKEN_BACK: Final = ("groupsUndone", "groupsReleased", "groupsUnchanged")
@@ -139,6 +147,9 @@ WARNED: Final[Mapping[str, str]] = {
     "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
     "checked on Connect, and plan again.",
     "probableAccounts": "Open each, and link in a review whose account it is. Provisioning creates the others.",
+    "createdAlike": "Open each: its page shows who is alike. Of one person's two accounts: stop provisioning in Entra, "
+    "release the new one on its page and delete it, link the one from before by hand, and restart provisioning. Two "
+    "people keep theirs.",
     "noVerifiedDomains": "Name the domains that are yours in the policy, and plan again.",
     "outsideVerifiedDomains": "Add those of the domains that are yours to the verified domains of the policy, and plan "
     "again. An address in another domain proves nothing.",
@@ -165,6 +176,7 @@ WARNED: Final[Mapping[str, str]] = {
 ROWS: Final[Mapping[str, tuple[str, str]]] = {
     "policyChanged": ("policy", "The policy"),
     "probableAccounts": ("runs/{run}/decisions?decision=noAccount&score=0.9", "The rows"),
+    "createdAlike": ("runs/{run}/decisions?decision=alreadyLinked&score=0.9", "The rows"),
     "noVerifiedDomains": ("policy", "The policy"),
     "outsideVerifiedDomains": ("runs/{run}/decisions?decision=outsideVerifiedDomains", "The rows"),
     "trustEmails": ("runs/{run}/decisions?decision=review", "The rows"),
@@ -224,6 +236,11 @@ def stays_stopped(latest: Mapping[str, Mapping[str, Any]], runs: Iterable[Mappin
 def has_linked(run: Mapping[str, Any]) -> bool:
     """Tell whether a run linked anybody, or a group."""
     return any(run["counts"].get(name) for name in ("linked", "groupsLinked"))
+
+
+def expected_to_wait(verification: Mapping[str, Any]) -> int:
+    """Return how many links that are not confirmed wait as their plan expected."""
+    return int(verification.get("predicted", {}).get(EXPECTED, 0))
 
 
 def _taken(run: Mapping[str, Any], undos: Sequence[Mapping[str, Any]]) -> int:
@@ -289,58 +306,6 @@ def after_undo(undos: Sequence[Mapping[str, Any]], run: Mapping[str, Any] | None
         "review in it the pairs that the undo took apart, which only a person joins again, approve it, and then start "
         "provisioning. A schedule of runs, if there is one, is suspended until you resume it.",
     )
-
-
-RULES: Final[Mapping[str, str]] = {
-    "externalId": "External id",
-    "signInObjectId": "Object id of a past sign-in",
-    "nameId": "NameID of a past sign-in",
-    "userName": "Sign-in name",
-    "verifiedEmail": "Verified e-mail address",
-    "mail": "E-mail address that nobody verified",
-    "email": "Any e-mail address",
-    "employeeNumber": "Employee number",
-    "mailNickname": "Mail nickname",
-    "onPremisesSamAccountName": "Name in Active Directory",
-    "transformedName": "Sign-in name, transformed",
-    "transformedMail": "E-mail address, transformed",
-}
-"""What each match rule is called on a page, with its name in the API beside."""
-COMPARED: Final[Mapping[str, str]] = {
-    "id": "Object id",
-    "objectId": "Object id of a past sign-in",
-    "userPrincipalName": "User principal name",
-    "formerUserPrincipalName": "Former user principal name",
-    "mail": "Mail",
-    "otherMails": "Further addresses",
-    "proxyAddresses": "Aliases",
-    "employeeId": "Employee number",
-    "onPremisesSamAccountName": "Name in Active Directory",
-    "onPremisesImmutableId": "Immutable id of Active Directory",
-    "userName": "Sign-in name",
-    "emails": "E-mail address",
-    "verifiedEmails": "Verified e-mail address",
-    "externalId": "External id",
-    "nameId": "NameID of a past sign-in",
-}
-"""What the attributes are called that a rule compares, of accounts and of people in Entra; others by their names."""
-
-
-def rule_in_words(name: str) -> str:
-    """Return what a match rule is called, with its name beside."""
-    return f"{RULES[name]} ({name})" if name in RULES else name
-
-
-def compared_in_words(name: str) -> str:
-    """Return what an attribute is called that a rule compares; of an extension's by what stands behind its URN."""
-    short = name.rpartition(":")[2]
-    return COMPARED.get(short) or in_words(short)
-
-
-def in_words(name: str) -> str:
-    """Return a name of the API, like `outsideVerifiedDomains`, as words."""
-    spaced = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
-    return spaced[:1].upper() + spaced[1:]
 
 
 def in_letters(text: str) -> str:

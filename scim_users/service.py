@@ -31,6 +31,7 @@ from shared.scim.patch import PatchOperation, check, parse_operations, steps
 from shared.scim.projection import Projection
 from shared.scim.query import Query
 from shared.scim.schema import ResourceType
+from shared.tables.access import together
 
 
 async def create(directory: Directory, request: Request) -> Response:
@@ -167,11 +168,15 @@ async def _change(
         async with _recorded(directory, request, before, method, write.carried):
             after = authority.authorise(before, write)
         after.refuse_unfit(before)
-        if before.status is Status.PROVISIONED:
-            await _refuse_gained(directory, request, before, after, method)
-        after = await showing_manager(directory, before, after)
+
+        def looks() -> list[Awaitable[None]]:
+            provisioned = before.status is Status.PROVISIONED
+            return [_refuse_gained(directory, request, before, after, method)] if provisioned else []
+
+        await together(*looks())
+        shown = await showing_manager(directory, before, after)
         action, kept = "replace" if before.link == after.link else "confirm", before.status is Status.CLAIMED
-        return await directory.accounts.replace(before, after, by=request.by, action=action, keep=kept)
+        return await directory.accounts.replace(before, shown, by=request.by, action=action, keep=kept, looks=looks)
 
     projection = await _projection(directory, request)
     stored, showing = _unchanged(directory, request, store), _groups(directory, request, projection)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local.demo_data import generate, write
+from shared.directory.matching.policy import read_asked
+from shared.json_text import dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +21,12 @@ class MadeUp:
     identities: int = 1_100
 
     def files(self) -> Mapping[str, bytes]:
-        """Return `policy`, `accounts` and `identities`, each as the API takes it."""
+        """Return `policy`, as the API shows it once stored, and `accounts` and `identities`, as the API takes them."""
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write(generate(self.accounts, self.identities), folder)
             return {
-                "policy": (folder / "policy.json").read_bytes(),
+                "policy": dump(read_asked(json.loads((folder / "policy.json").read_bytes())).to_json()).encode(),
                 "accounts": (folder / "accounts.csv").read_bytes(),
                 "identities": (folder / "identities.json").read_bytes(),
             }

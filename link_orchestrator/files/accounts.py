@@ -28,8 +28,11 @@ A column of any other name is not read, a password least of all.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 from link_orchestrator.files.cells import (
@@ -48,14 +51,14 @@ from link_orchestrator.files.columns import Columns, Layout, Needed, check_named
 from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.layouts import ACCOUNTS, ADDRESSES, BULK_REMEDY, SIGN_IN_NAMES, Product, is_bulk
 from link_orchestrator.files.reading import Notes
-from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, UnreadableFile
+from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile
 from link_orchestrator.files.suspicious import Suspicion
 from link_orchestrator.files.wrong_file import Door, Doorkeeper
 from link_orchestrator.problems import Problem
 from shared.directory.keys import APPLICATION_ID, in_small_letters
 from shared.directory.object_ids import NO_OBJECT_ID, is_nil, read_object_id
 from shared.directory.records.model import ENTERPRISE, NO_EVIDENCE, SignInEvidence
-from shared.directory.text import MAX_NAME_CHARS, unfit_to_show
+from shared.directory.text import MAX_NAME_CHARS, is_address, unfit_to_show
 from shared.json_text import dump
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -115,12 +118,13 @@ def read_accounts(
 def _read(file: bytes, content_type: str, columns: Mapping[str, str], notes: Notes) -> Iterator[AccountRow | Problem]:
     found = Columns(_RANKS, check_named(columns, COLUMNS), ACCOUNTS)
     seen, owners, keeper = set[bytes](), _Owners(), Doorkeeper(Door.ACCOUNTS, columns)
-    for row in read_rows(file, content_type=content_type, notes=notes):
+    rows = read_rows(file, content_type=content_type, notes=notes)
+    for row in rows:
         keeper.look(row)
         if isinstance(row, Problem):
             yield row
         elif isinstance(row, Header):
-            _check(row, found)
+            _check(row, found, rows)
         else:
             cells = _flat(row.cells)
             layout, product = found.look(cells)
@@ -267,14 +271,37 @@ COLUMNS: Final = tuple(dict.fromkeys((*_ALSO_KNOWN_AS, *_TEXTS, *_PHONES, "phone
 _RANKS: Final = ranks(COLUMNS, _ALSO_KNOWN_AS)
 
 
-def _check(header: Header, columns: Columns) -> None:
+def _check(header: Header, columns: Columns, rows: Iterable[Row | Header | Problem]) -> None:
+    """Raise UnreadableFile for a header that says too little. `rows`, which follow, say which column it may be."""
     if any("@" in name for name in header.names):
         raise UnreadableFile("The file has no header row: its first line holds values. Put the column names there.")
     if is_bulk(header.names):
         raise UnreadableFile(BULK_REMEDY)
-    columns.check(header, _NAME)
+    try:
+        columns.check(header, _NAME)
+    except UnreadableFile:
+        columns.check(header, replace(_NAME, held_in=_names_in(islice(rows, LOOKED_AT))))
+        raise
 
 
+def _names_in(rows: Iterable[Row | Header | Problem]) -> str:
+    """Return the header under which every value looks like an address, or else like a sign-in name; "" for none."""
+    values: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for header, value in row.cells.items() if isinstance(row, Row) else ():
+            if isinstance(value, str) and value.strip():
+                values[header].append(value.strip())
+    for looks in (is_address, _LOGIN.fullmatch):
+        for header, held in values.items():
+            if all(map(looks, held)) and len({*held}) == len(held):
+                return header
+    return ""
+
+
+LOOKED_AT: Final = 50
+"""Rows of a file that are looked at for the column that holds names."""
+_LOGIN: Final = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)+|[a-z]+[0-9]+")
+"""A sign-in name that nobody takes for a word: with a mark or a number in it."""
 _NAME: Final = Needed(
     ("userName", "emails", "email"),
     "the user name or the e-mail address",

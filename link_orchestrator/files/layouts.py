@@ -487,7 +487,7 @@ IDENTITIES: Final = (
         "(System.String[]), which is read as none.",
     ),
     Product(
-        name="Microsoft Graph",
+        name="Entra's users, in the names of Microsoft Graph",
         marks=("id;userPrincipalName",),
         source="learn.microsoft.com/graph/api/resources/user; as CSV, the headers of an export of a group's members.",
     ),

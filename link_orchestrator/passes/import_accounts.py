@@ -31,7 +31,7 @@ from link_orchestrator.passes.import_counts import (
     updated,
 )
 from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
-from link_orchestrator.problems import Problem, said_before
+from link_orchestrator.problems import IS_MANAGED, IS_PROTECTED, Problem, said_before
 from link_orchestrator.run import by_import
 from link_orchestrator.staged import IMPORTED, rows_of
 from shared.directory.directory import Directory
@@ -322,14 +322,14 @@ WITH_PROTECTED: Final = "import this row with protected accounts changed, too (p
 def _protected(account: Account, after: Account, row: AccountRow) -> Problem:
     return Problem(
         row.line,
-        f"{_differing(account, after)}: the account {account.id} is protected, and was left as it is",
+        f"{_differing(account, after)}: the account {account.id} {IS_PROTECTED}",
         f"change it by hand, or {WITH_PROTECTED}",
     )
 
 
 def _managed(account: Account, after: Account, row: AccountRow) -> Problem:
     managed = replace(after, application_id=account.application_id)
-    reason = f"{_differing(account, managed)}: this account is linked, and managed by the identity provider"
+    reason = f"{_differing(account, managed)}: {IS_MANAGED}"
     return Problem(row.line, reason, "change it in Entra, or release the account's link first")
 
 

@@ -31,7 +31,17 @@ from link_orchestrator.passes.undo_verdicts import (
     keeps_attributes,
     made_at,
 )
-from link_orchestrator.run import LINKED, PILOT, account_of, by_run, by_undo, planned_links
+from link_orchestrator.run import (
+    LINKED,
+    PILOT,
+    account_of,
+    as_link,
+    by_run,
+    by_undo,
+    pilots_of,
+    planned_links,
+    rows_of_pilots,
+)
 from link_orchestrator.schedule import suspend_for
 from link_orchestrator.staged import SWITCHED_ON
 from shared.directory.directory import Directory
@@ -46,7 +56,7 @@ from shared.directory.records.unlinking import fence_many, release_many
 from shared.directory.work.adoptions import Adoption
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import PlanRow
-from shared.tables.access import in_parts, together
+from shared.tables.access import AT_ONCE, in_parts, together
 
 ADOPTIONS_AT_ONCE = 500
 """Adoptions that are taken back between two looks at whether the undo was cancelled."""
@@ -291,7 +301,7 @@ class Foreseen(NamedTuple):
 
 
 async def foresee(directory: Directory, run: Job, *, keeps_attributes: bool, most: int) -> Foreseen:
-    """Return what an undo of a run that has ended would come to at the first links of its plan, and change nothing."""
+    """Return what an undo of a run would come to at the first links that it made, and change nothing."""
     some = await _first(directory, run, most + 1) if run.approved else []
     asked, activates, attributes = Asked("", keeps_attributes), 0, Counter[str]()
     rows, switched_off = list[PlanRow](), list[PlanRow]()
@@ -323,6 +333,13 @@ def _given_back(account: Account, after: Account) -> Iterator[str]:
 async def _first(directory: Directory, run: Job, most: int) -> list[Taken]:
     """Return the first links that a run made: of one that was stopped, not those that it only planned."""
     found: list[Taken] = []
+    if pilots_of(run):
+        for buckets in in_parts(range(directory.keys.buckets), AT_ONCE):
+            for rows in await together(*(rows_of_pilots(directory, run, bucket) for bucket in buckets)):
+                found += [_taken(run, row if row.decision == DecisionKind.LINK else as_link(row)) for row in rows]
+            if len(found) >= most:
+                break
+        return found[:most]
     for bucket in range(directory.keys.buckets):
         async for some in _planned(directory, run, bucket):
             made = [item for item in some if item.row and item.row.outcome == LINKED]

@@ -1,4 +1,7 @@
-"""The pass that takes an import of groups back: whom it put in goes out, and the groups that it made go.
+"""The passes that take an import of groups back: whom it put in goes out, and the groups that it made go.
+
+foresee_group_import   says what an undo would come to at each group, as things are; it changes none
+undo_group_import      the import's list of groups, their members and histories -> groups as they were, a report
 
 A member's row says which import put it there. A group's history tells what else happened to it since, as the piles of
 undo_import_verdicts.py read it. Groups are few, so they are done one by one.
@@ -7,7 +10,7 @@ undo_import_verdicts.py read it. Groups are few, so they are done one by one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,26 +50,57 @@ class Verdict:
     removes: bool = False
 
 
+async def foresee_group_import(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Say what an undo of the import would come to at the groups of a slice, as things are. It changes none."""
+    counts: Counter[str] = Counter()
+    async for bucket, asked, one in _groups(directory, job, slice_):
+        group, brought, verdict = await _look(directory, asked, one)
+        if verdict is None:
+            continue
+        if verdict.removes and len(await directory.members.first(one, len(brought) + 1)) > len(brought):
+            verdict = _OTHERS_ARE_IN
+        counts[verdict.outcome] += 1
+        await directory.plan(job.id).write(bucket, [_row(one, group, verdict)])
+    return counts
+
+
 async def undo_group_import(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     """Take back what the import did to the groups of a slice; stop early if the undo is cancelled."""
     counts: Counter[str] = Counter()
-    plan, stage = directory.plan(job.id), directory.stage(job.options["import"] + IMPORTED)
+    plan = directory.plan(job.id)
+    async for bucket, asked, one in _groups(directory, job, slice_):
+        group = await directory.groups.find(one)
+        verdict = await _take_back(directory, asked, one)
+        if verdict is None:
+            continue
+        counts[verdict.outcome] += 1
+        # Of one that an attempt which was cut off removed, that has told the name.
+        if group or plan.key(verdict.outcome, one) not in await plan.keys(bucket, [verdict.outcome]):
+            await plan.write(bucket, [_row(one, group, verdict)])
+    return counts
+
+
+async def _groups(directory: Directory, job: Job, slice_: Slice) -> AsyncIterator[tuple[int, Asked, str]]:
+    """Yield the groups of a slice that the import may have touched, with their bucket and what is asked there.
+
+    None comes any more once the job is cancelled.
+    """
+    stage = directory.stage(job.options["import"] + IMPORTED)
     for bucket in slice_.buckets:
         ids = sorted({one async for items in stage.read(bucket) for one in items})
-        asked = await _asked(directory, job, bucket) if ids else None
-        for one in ids if asked else ():
+        if not ids:
+            continue
+        asked = await _asked(directory, job, bucket)
+        for one in ids:
             if (await directory.jobs.get(job.id)).cancelled_by:
-                return counts
-            group = await directory.groups.find(one)
-            verdict = await _take_back(directory, asked, one) if asked else None
-            if verdict is None:
-                continue
-            counts[verdict.outcome] += 1
-            # Of one that an attempt which was cut off removed, that has told the name.
-            if group or plan.key(verdict.outcome, one) not in await plan.keys(bucket, [verdict.outcome]):
-                named = {"id": one, "displayName": group.display_name if group else ""}
-                await plan.write(bucket, [PlanRow(verdict.outcome, one, {"reason": verdict.reason, "group": named})])
-    return counts
+                return
+            yield bucket, asked, one
+
+
+def _row(group_id: str, group: Group | None, verdict: Verdict) -> PlanRow:
+    """Return what is told of a group."""
+    named = {"id": group_id, "displayName": group.display_name if group else ""}
+    return PlanRow(verdict.outcome, group_id, {"reason": verdict.reason, "group": named})
 
 
 async def _asked(directory: Directory, job: Job, bucket: int) -> Asked:
@@ -80,9 +114,7 @@ async def _asked(directory: Directory, job: Job, bucket: int) -> Asked:
 async def _take_back(directory: Directory, asked: Asked, group_id: str) -> Verdict | None:
     """Take back what the import did to one group; return what became of it, or None if it did nothing to it."""
     for _ in range(ATTEMPTS):
-        group = await directory.groups.find(group_id)
-        brought = await directory.members.brought_by(group_id, asked.imported) if group else []
-        verdict = judge(group, await directory.groups.history(group_id), brought, asked)
+        group, brought, verdict = await _look(directory, asked, group_id)
         if verdict is None or verdict.ends or group is None:
             return verdict
         try:
@@ -91,6 +123,15 @@ async def _take_back(directory: Directory, asked: Asked, group_id: str) -> Verdi
         except Stale:
             continue
     return Verdict(REFUSED, "not undone: the group is being changed by others.")
+
+
+async def _look(
+    directory: Directory, asked: Asked, group_id: str
+) -> tuple[Group | None, Sequence[str], Verdict | None]:
+    """Return a group, whom the import put into it, and what is decided about it by that and its history."""
+    group = await directory.groups.find(group_id)
+    brought = await directory.members.brought_by(group_id, asked.imported) if group else []
+    return group, brought, judge(group, await directory.groups.history(group_id), brought, asked)
 
 
 async def _take_out(directory: Directory, group_id: str, brought: Sequence[str], by: str) -> None:
@@ -112,8 +153,7 @@ async def _settle(directory: Directory, group_id: str, verdict: Verdict, by: str
         raise Stale("the group was deleted")
     if verdict.removes:
         if await directory.members.first(group_id, 1):
-            reason = "Whom the import put in is taken out; others were put in since, so the group stays."
-            return Verdict(PARTLY, reason)
+            return _OTHERS_ARE_IN
         await groups.delete(now, by=by)
         # What a crash leaves from here on is invisible, and the sweep removes it.
         await together(directory.members.clear(group_id), directory.members.leave(group_id, by=by))
@@ -123,6 +163,11 @@ async def _settle(directory: Directory, group_id: str, verdict: Verdict, by: str
         after = now.with_document(document | ({"externalId": verdict.former} if verdict.former else {}))
         await groups.replace(now, after, by=by, action=UNDO_IMPORT)
     return verdict
+
+
+_OTHERS_ARE_IN: Final = Verdict(
+    PARTLY, "Whom the import put in is taken out; others were put in since, so the group stays."
+)
 
 
 def judge(group: Group | None, history: Sequence[Change], brought: Collection[str], asked: Asked) -> Verdict | None:

@@ -1,7 +1,8 @@
 """The passes that take an import of accounts back: whom it made goes, and whom it changed is what they were.
 
-count_import   counts the accounts that would be switched on, where the request names their number
-undo_import    the import's list of accounts, their histories, what was kept of them -> accounts as they were, a report
+foresee_import   says what an undo would come to at each account, as things are; it changes none
+count_import     counts the accounts that would be switched on, where the request names their number
+undo_import      the list of accounts, their histories, what was kept of them -> accounts as they were, a report
 
 Before an import writes, it lists which accounts that is about; which of them it really made or changed their histories
 tell. So an undo can be cut off anywhere and goes on, and a slice that runs again counts what it did before. What
@@ -11,7 +12,8 @@ becomes of an account is decided in undo_import_verdicts.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final
 
 from link_orchestrator.messages import ACTIVATING, Slice
 from link_orchestrator.passes.undo_import_verdicts import REMOVED, Asked, Verdict, judge
@@ -19,8 +21,10 @@ from link_orchestrator.passes.undo_verdicts import REFUSED
 from link_orchestrator.run import account_of, by_import, by_undo, planned_links
 from link_orchestrator.staged import IMPORTED, SWITCHED_ON
 from shared.directory.directory import Directory
-from shared.directory.errors import DirectoryError
+from shared.directory.errors import AlreadyExists, DirectoryError
+from shared.directory.keys import Key, folded
 from shared.directory.records.audit import UNDO_IMPORT, Change
+from shared.directory.records.claims import ATTRIBUTES
 from shared.directory.records.kept import Kept, list_replaced
 from shared.directory.records.model import Account
 from shared.directory.records.removing import delete_many
@@ -32,6 +36,53 @@ from shared.tables.access import in_parts, in_waves
 
 AT_ONCE = 200
 """Accounts that are taken back between two looks at whether the undo was cancelled."""
+SWITCHES_OFF: Final = "switchesOff"
+"""Count of the active accounts that an undo would make inactive again, as they were before the import."""
+
+
+async def foresee_import(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
+    """Say what an undo of the import would come to at the accounts of a slice, as things are. It changes none."""
+    counts: Counter[str] = Counter()
+    async for bucket, some in _pages(directory, job, slice_):
+        asked = await _asked(directory, job, bucket)
+        found = await _read(directory, asked, some)
+        verdicts = [(account, judge(account, history, kept, asked)) for account, history, kept in found]
+        taken = await _taken(directory, [(a, v.after) for a, v in verdicts if a and v and v.after])
+        rows: list[PlanRow] = []
+        for one, (account, judged) in zip(some, verdicts, strict=True):
+            if judged is None:
+                continue
+            verdict = Verdict(REFUSED, f"not undone: {taken[one]}") if one in taken else judged
+            rows.append(_row(one, account.user_name if account else "", verdict))
+            counts[verdict.outcome] += 1
+            if account and account.active and verdict.after and not verdict.after.active:
+                counts[SWITCHES_OFF] += 1
+        await directory.plan(job.id).write(bucket, rows)
+    return counts
+
+
+async def _taken(directory: Directory, changes: Sequence[tuple[Account, Account]]) -> dict[str, AlreadyExists]:
+    """Return why accounts would not get their former values back, by id: another account has one by now.
+
+    Where that one gives it back in the same undo, it depends on which of the two comes first.
+    """
+    wanted = [(before.id, key) for before, account in changes for key in _gets_back(before, account)]
+    claimed = await directory.accounts.claims.claimed_many([key for _, key in wanted])
+    others = dict.fromkeys(filter(None, claimed))
+    holders = {account.id: account for account in await directory.accounts.find_many([*others]) if account}
+    found: dict[str, AlreadyExists] = {}
+    for (own, key), holder_id in zip(wanted, claimed, strict=True):
+        holder = holders.get(holder_id or "")
+        if holder and holder.id != own and key in holder.claims():
+            found[own] = AlreadyExists(ATTRIBUTES[key.kind], holder.id)
+    return found
+
+
+def _gets_back(before: Account, after: Account) -> Iterator[Key]:
+    """Yield the keys of an account's former values that one account alone may have."""
+    yield from after.claims() - before.claims()
+    if after.external_id and after.external_id != before.external_id:
+        yield folded(Key("identity", after.external_id))
 
 
 async def count_import(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
@@ -57,7 +108,7 @@ async def undo_import(directory: Directory, job: Job, slice_: Slice) -> Counter[
         names = {account.id: account.user_name for account in await directory.accounts.find_many(some) if account}
         verdicts = await _take_back(directory, asked, some, late=imported.state is not State.DONE)
         counts.update(verdict.outcome for verdict in verdicts.values())
-        rows = [PlanRow(v.outcome, one, _shown(one, names.get(one, ""), v)) for one, v in verdicts.items()]
+        rows = [_row(one, names.get(one, ""), verdict) for one, verdict in verdicts.items()]
         # Of one that an attempt which was cut off removed, that has told the name.
         plan = directory.plan(job.id)
         told = await plan.keys(bucket, [REMOVED]) if any(row.subject not in names for row in rows) else set()
@@ -104,8 +155,10 @@ async def _take_back(
     return verdicts
 
 
-def _shown(account_id: str, user_name: str, verdict: Verdict) -> dict[str, object]:
-    return {"reason": verdict.reason, "account": {"id": account_id, "userName": user_name}}
+def _row(account_id: str, user_name: str, verdict: Verdict) -> PlanRow:
+    """Return what is told of an account."""
+    shown = {"reason": verdict.reason, "account": {"id": account_id, "userName": user_name}}
+    return PlanRow(verdict.outcome, account_id, shown)
 
 
 async def _pages(directory: Directory, job: Job, slice_: Slice) -> AsyncIterator[tuple[int, list[str]]]:

@@ -2,7 +2,10 @@
 
 look    plan and accounts -> a row for each link; keys of the matched identities and of new accounts, in their buckets
 pair    keys -> pairs of a new account and an identity that the plan matched, in the new account's bucket
-settle  pairs, and other accounts with a key of a new one -> a row for each person who was created instead
+settle  pairs, and other accounts with a key of a new one -> a row for each person who was created instead, or is alike
+
+Who is alike was suggested by the run's plan, with the score from which on it warned: nobody is compared again. Those
+whom an earlier plan suggested, the run's own names in the rows of accounts that provisioning had made by then.
 
 In a verification's progress the second pass is called `compare`. This is a hash join as in passes/pairs.py, with one
 bucket in memory at a time. It changes no account. Once the verification is cancelled a pass stops within a page, and
@@ -12,11 +15,12 @@ what it reported until then is counted.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from link_orchestrator.messages import Slice
+from link_orchestrator.passes.created_alike import MADE_BEFORE, is_free, likely, likely_rows
 from link_orchestrator.run import by_run, planned_links, policy_of
 from link_orchestrator.staged import KEYS, PAIRS
 from shared.directory.directory import Directory
@@ -31,7 +35,7 @@ from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
 from shared.tables.access import in_parts
 
-CONFIRMED, UNCONFIRMED, UNLINKED, CREATED = "confirmed", "unconfirmed", "unlinked", "created"
+CONFIRMED, UNCONFIRMED, UNLINKED, CREATED, ALIKE = "confirmed", "unconfirmed", "unlinked", "created", "alike"
 MATCHED = tuple(kind for kind in DecisionKind if kind not in (DecisionKind.NO_ACCOUNT, DecisionKind.NO_IDENTITY))
 """Decisions on identities for which the plan knew an account."""
 PLANNED, MADE = "planned", "made"
@@ -54,7 +58,12 @@ async def look(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     keys = directory.stage(job.id + KEYS).writer(slice_.name)
     pairs = directory.stage(job.id + PAIRS).writer(slice_.name)
     plan, report = directory.plan(run.id), directory.plan(job.id)
-    counts = Counter({CONFIRMED: 0, UNCONFIRMED: 0, UNLINKED: 0, CREATED: 0})
+    counts = Counter({CONFIRMED: 0, UNCONFIRMED: 0, UNLINKED: 0, CREATED: 0, ALIKE: 0})
+
+    async def add_keys(items: Iterable[tuple[list[Any], Mapping[str, Any]]]) -> None:
+        for item, identity in items:
+            await add_key("externalId", identity["objectId"], item)
+            await add_key("userName", identity["userPrincipalName"], item)
 
     async def add_key(kind: str, value: str | None, item: list[Any]) -> None:
         if value:
@@ -68,11 +77,16 @@ async def look(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
                 await report.write(bucket, reported)
                 counts.update(row.decision for row in reported)
                 counts.update(_expected(rows, reported))
+                # Of the rows that match no account a review may have named one.
+                await add_keys(_matched([row for row in rows if row.decision not in MATCHED]))
             for decision in MATCHED:
                 async for rows in _watched(directory, job, plan.decided(bucket, decision.value)):
-                    for item, identity in _matched(rows):
-                        await add_key("externalId", identity["objectId"], item)
-                        await add_key("userName", identity["userPrincipalName"], item)
+                    await add_keys(_matched(rows))
+            async for rows in _watched(directory, job, likely_rows(directory, run, bucket, DecisionKind.NO_ACCOUNT)):
+                await add_keys((_alike(row), row.shown["identity"]) for row in rows)
+            async for rows in _watched(directory, job, likely_rows(directory, run, bucket, MADE_BEFORE)):
+                for row in rows:
+                    await pairs.add(bucket, [row.shown["account"]["id"], *_alike(row)[1:]])
             async for accounts in _watched(directory, job, _accounts(directory, bucket)):
                 for account in accounts:
                     if _is_new(account, run):
@@ -135,10 +149,10 @@ async def settle(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
     counts: Counter[str] = Counter()
     with suppress(Cancelled):
         for bucket in slice_.buckets:
-            known: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+            known: defaultdict[str, dict[tuple[str, str], Any]] = defaultdict(dict)
             async for items in _watched(directory, job, directory.stage(job.id + PAIRS).read(bucket)):
                 for account_id, *pair in items:
-                    known[account_id] |= {pair[0]: pair} if pair else {}
+                    known[account_id] |= {(pair[0], pair[1]): pair} if pair else {}
             for batch in in_parts(sorted(known), NEW_AT_ONCE):
                 await _go_on(directory, job)
                 reported = []
@@ -147,7 +161,7 @@ async def settle(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
                         pairs = list(known[account.id].values())
                         reported += await _created(directory, account, pairs, policy_of(run))
                 await directory.plan(job.id).write(bucket, reported)
-                counts[CREATED] += len(reported)
+                counts.update(row.decision for row in reported)
     return counts
 
 
@@ -189,16 +203,23 @@ def _matched(rows: Sequence[PlanRow]) -> Iterator[tuple[list[Any], Mapping[str, 
             yield [PLANNED, row.shown["identity"]["objectId"], row.decision, accounts], row.shown["identity"]
 
 
+def _alike(row: PlanRow) -> list[Any]:
+    """Return the item to stage of a row whose suggestions name accounts that are much alike."""
+    identity = row.shown["identity"]
+    return [PLANNED, identity["objectId"], ALIKE, likely(row), row.id, identity]
+
+
 def _is_new(account: Account, run: Job) -> bool:
     return account.status is Status.PROVISIONED and account.created > run.started
 
 
 async def _created(directory: Directory, account: Account, pairs: Sequence[Any], policy: Policy) -> list[PlanRow]:
     """Return the report's row of a new account, or none if neither plan nor keys know another of the same person."""
+    pairs, alike = [pair for pair in pairs if pair[1] != ALIKE], [pair for pair in pairs if pair[1] == ALIKE]
     accounts = {other for _, _, others in pairs for other in others} - {account.id}
     sharing = await _sharing(directory, account, policy)
     if not accounts | sharing.keys():
-        return []
+        return await _only_alike(directory, account, alike, policy)
     reason = "Provisioning created this account, although "
     if accounts:
         decisions = ", ".join(sorted({decision for _, decision, _ in pairs}))
@@ -206,15 +227,39 @@ async def _created(directory: Directory, account: Account, pairs: Sequence[Any],
     else:
         rules = ", ".join(sorted({rule for found in sharing.values() for rule in found}))
         reason += f"an account that was here before shares a key with it ({rules})."
+    before = sorted(accounts | sharing.keys())
     shown: dict[str, Any] = {
         "reason": reason,
         "account": account.shown(),
         "created": account.created,
-        "insteadOf": sorted(accounts | sharing.keys()),
+        "insteadOf": before,
+        "before": [one.shown() for one in await directory.accounts.find_many(before) if one],
     }
     if pairs:
         shown["identities"] = sorted({object_id for object_id, _, _ in pairs})
     return [PlanRow(CREATED, account.id, shown)]
+
+
+async def _only_alike(directory: Directory, account: Account, pairs: Sequence[Any], policy: Policy) -> list[PlanRow]:
+    """Return the report's row of an account that provisioning made, where one that is managed here is much alike.
+
+    None where there is none such any more: whoever is linked by now, or deleted, is nobody's second account.
+    """
+    others = sorted({other for _, _, others, *_ in pairs for other in others} - {account.id})
+    free = [one for one in await directory.accounts.find_many(others) if one and is_free(one, policy)]
+    if not free or account.status is not Status.PROVISIONED:
+        return []
+    _, _, _, row, identity = min(pairs)
+    shown = {
+        "reason": "Provisioning created this account, though one that is managed here is much alike by name or "
+        "address, as the plan said: both may be one person's.",
+        "account": account.shown(),
+        "identity": identity,
+        "created": account.created,
+        "alike": [one.shown() for one in free],
+        "row": row,
+    }
+    return [PlanRow(ALIKE, account.id, shown)]
 
 
 async def _sharing(directory: Directory, account: Account, policy: Policy) -> dict[str, list[str]]:

@@ -68,6 +68,10 @@ class Api:
         """Replace what is at a path, and return the answer's document."""
         return _document(await self.call("PUT", path, params, body))
 
+    async def delete(self, path: str, **params: str | None) -> None:
+        """Remove what is at a path."""
+        await self.call("DELETE", path, params)
+
     async def call(
         self,
         method: str,

@@ -43,7 +43,7 @@ class Samples(Protocol):
     """Made-up people to try the app with. Only the local host has them."""
 
     def files(self) -> Mapping[str, bytes]:
-        """Return `policy`, `accounts` and `identities`, each as the API takes it."""
+        """Return `policy`, as the API shows it once stored, and `accounts` and `identities`, as the API takes them."""
         ...
 
 

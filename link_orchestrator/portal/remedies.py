@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from link_orchestrator.files.accounts import WHICH_NAME
 from link_orchestrator.files.text import NAME_IT
@@ -19,6 +19,7 @@ from link_orchestrator.words import WARNED as WARNED
 from shared.directory.errors import Busy
 from shared.directory.matching.policy import NO_SHARE
 from shared.directory.text import Advice as Advice
+from shared.directory.text import Several
 
 REFUSED: Final[Mapping[str, str]] = {
     "columns": "Say which it is under More choices, with a line like: {example}",
@@ -27,8 +28,12 @@ REFUSED: Final[Mapping[str, str]] = {
     "line like: {example}",
     "table": "Download one from this page, fill in {columns}, and send it back.",
     "anotherPlan": "Tick that the file is of another plan, and choose it again. Or download the rows of this one.",
+    "decidedSince": "Look below at what was decided, then say what you approve.",
     "oneDomain": "write one a line",
     "subdomains": "for a domain and its subdomains write *.{domain}",
+    "webSite": "write {mail}. If people have addresses like name@{domain}, add the domain as an object under The "
+    "policy as JSON, below",
+    "schema": "choose the file that Entra gives under Show advanced options, Review your schema here, Download",
     "excludesNobody": "name a person by one of these, or begin the line with pattern, domain, group or type",
     "transforms": "they are written as the line below the rules says",
     "weakMail": "it is strong only where every address in the verified domains counts as verified. Choose that above, "
@@ -52,6 +57,17 @@ DECIDED: Final[Mapping[str, str]] = {
     "excluded": "Take what the reason names out of the excluded people of the policy, and plan again.",
     "setAside": "Take what the reason names out of the accounts set aside of the policy, and plan again.",
 }
+NAMED_HERE: Final[Mapping[str, str]] = {
+    "noAccount": "There is nothing to link if the person is new here. If they have an account, type its name above, or "
+    "press Look at both beside a suggestion, where there is one: the next page shows the two side by side, and links "
+    "them. A later plan does it by itself once the account has the person's user principal name as its sign-in name, "
+    "or their mail as a verified e-mail address.",
+    "noIdentity": "There is nothing to link if the account is nobody's in Entra. If it is somebody's, type the "
+    "person's object id above, or press Look at both beside a suggestion, where there is one: the next page shows the "
+    "two side by side, and links them. A later plan does it by itself once the account has the person's user "
+    "principal name as its sign-in name, or their mail as a verified e-mail address.",
+}
+"""What is said in their place while the page of the row has a field for the counterpart."""
 """What would make a link of a row, by its decision; the others as the API has it."""
 _SAID: Final[Mapping[str, str]] = {
     WHICH_NAME: "Say under What was read, where the columns are, which of the two the column is: displayName or "
@@ -72,6 +88,8 @@ _UNDER_WAY: Final[Mapping[str, str]] = {
     "groupimport": "An import of groups is under way: let it end, or stop it, first.",
     "importundo": "An import is being taken back: let that end, or stop it, first.",
     "groupimportundo": "An import of groups is being taken back: let that end, or stop it, first.",
+    "importundopreview": "The undo of an import is being looked at: let that end, or stop it, first.",
+    "groupimportundopreview": "The undo of an import of groups is being looked at: let that end, or stop it, first.",
     "verification": "A verification is under way: let it end, or stop it, first.",
 }
 """What is said of a job that is in the way, by its kind, with which its id begins."""
@@ -84,10 +102,18 @@ class Worded(NamedTuple):
     path: str = ""
 
 
+_T = TypeVar("_T")
+
+
 def advice_of(error: BaseException | None) -> Advice | None:
     """Return the advice of an error, or of the one that it was raised from; None without any."""
+    return _argument(error, Advice)
+
+
+def _argument(error: BaseException | None, kind: type[_T]) -> _T | None:
+    """Return what an error, or the one that it was raised from, has as its first argument, of a kind."""
     while error is not None:
-        if error.args and isinstance(error.args[0], Advice):
+        if error.args and isinstance(error.args[0], kind):
             return error.args[0]
         error = error.__cause__
     return None
@@ -107,9 +133,20 @@ def worded(error: Exception, detail: str) -> Worded:
         kind = _JOB.match(error.holder)
         said = _UNDER_WAY.get(kind[0] if kind else "", "Another job is under way: let it end, or stop it, first.")
         return Worded(said, f"jobs/{error.holder}")
-    advice = advice_of(error)
+    return Worded("; ".join(worded_each(error, detail)))
+
+
+def worded_each(error: Exception, detail: str) -> list[str]:
+    """Return in a page's words what is wrong with each entry, where an error is about several; or the one sentence."""
+    of = _argument(error, Several)
+    if of is None or str(of) not in detail:
+        return [_worded(advice_of(error), detail)]
+    return [_worded(one if isinstance(one, Advice) else None, str(one)) for one in of.each]
+
+
+def _worded(advice: Advice | None, detail: str) -> str:
     if advice is None or advice.code not in REFUSED or str(advice) not in detail:
-        return Worded(in_page_words(detail))
+        return in_page_words(detail)
     # What stands before or behind the advice in the API's sentence stays: the attribute, a remark.
     before, _, behind = detail.partition(str(advice))
-    return Worded(f"{before}{advice.what} {REFUSED[advice.code].format(**advice.values)}{behind}")
+    return f"{before}{advice.what} {REFUSED[advice.code].format(**advice.values)}{behind}"

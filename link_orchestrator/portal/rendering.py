@@ -5,7 +5,8 @@ The macros of templates/macros/ are at hand in every template as `ui`, without a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -16,9 +17,11 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from link_orchestrator.names import compared_in_words, in_words, job_in_words, label_of, rule_in_words, within
 from link_orchestrator.portal.assets import addresses
 from link_orchestrator.portal.remedies import in_page_words
-from link_orchestrator.words import compared_in_words, in_letters, in_words, rule_in_words, who
+from link_orchestrator.words import in_letters, who
+from shared.directory.work import jobs
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 ROOT: Final = "/portal"
@@ -46,7 +49,8 @@ def environment() -> Environment:
         cache_size=400,
     )
     made.filters.update(in_letters=in_letters, who=who)
-    made.filters.update(rule_in_words=rule_in_words, compared_in_words=compared_in_words)
+    made.filters.update(rule_in_words=rule_in_words, compared_in_words=compared_in_words, label_of=label_of)
+    made.filters.update(job_in_words=job_in_words, made_at=made_at, said=said, exact=exact)
     made.filters.update(
         in_page_words=in_page_words, number=number, moment=moment, words=in_words, capital=capital, address=address
     )
@@ -75,6 +79,54 @@ def moment(value: str) -> str:
         return f"{datetime.fromisoformat(value).astimezone(UTC):%-d %b %Y, %H:%M} UTC"
     except ValueError:
         return value
+
+
+def made_at(job_id: str) -> str:
+    """Return when a job was begun, by its id; "" for an id that does not say it."""
+    try:
+        return jobs.made_at(job_id)
+    except ValueError:
+        return ""
+
+
+def said(text: str) -> Markup:
+    """Return a sentence of the API as a page says it: attributes as they are called there, jobs as links.
+
+    What has no name in words, and what a person has to find or type as it is, stands in letters of one width.
+    """
+    return _marked(text, within)
+
+
+def exact(text: str) -> Markup:
+    """Return a sentence in which names of the API are to be read as they are: in letters of one width."""
+    return _marked(text, lambda name: "")
+
+
+def _marked(text: str, name_of: Callable[[str], str]) -> Markup:
+    if isinstance(text, Markup):  # a template wrote it, with what it means
+        return text
+    parts, end = [], 0
+    for found in _RAW.finditer(text):
+        raw = found[0]
+        parts += [escape(text[end : found.start()]), _job(raw) if found["job"] else escape(name_of(raw)) or _CODE(raw)]
+        end = found.end()
+    return Markup().join([*parts, escape(text[end:])])
+
+
+def _job(job_id: str) -> Markup:
+    called = f"{job_in_words(job_id)} of {moment(made_at(job_id))}"
+    return Markup('<a href="{}">{}</a>').format(url(f"jobs/{job_id}"), f"{called[:1].lower()}{called[1:]}")
+
+
+_CODE: Final = Markup("<code>{}</code>").format
+_RAW: Final = re.compile(
+    r"(?P<job>\b[a-z]+20\d{12}\w*)"
+    r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
+    r'|[{\[]"[^{}\[\]]*[}\]]'
+    r"|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+(?:=\w+)?\b"
+    r"|(?<![\w@.-])(?:[a-z]+\.)*[a-z]+[A-Z]\w*(?:\.\w+|\[\w+\])*(?![\w@-])"
+)
+"""What a sentence of the API has in the letters of programs: ids, JSON, settings, names of attributes."""
 
 
 def address(text: str) -> Markup:

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 from shared.directory.matching.identity import Identity
 from shared.directory.records.model import ENTERPRISE
+from shared.directory.text import Advice
 
 USER_NAME: Final = "userName"
 EXTERNAL_ID: Final = "externalId"
@@ -166,8 +167,12 @@ def read_mapping(document: object) -> AttributeMapping:
     attributes, matching = document.get("attributes"), document.get("matching", [EXTERNAL_ID, USER_NAME])
     if not isinstance(attributes, Mapping) or not isinstance(matching, list):
         raise ValueError(
-            "mapping: must be an exported provisioning schema (synchronizationRules), "
-            'or like {"attributes": {"externalId": "objectId", "userName": "mail"}, "matching": ["externalId"]}'
+            Advice(
+                "mapping: must be an exported provisioning schema:",
+                "as Entra gives it (synchronizationRules), or like "
+                '{"attributes": {"externalId": "objectId", "userName": "mail"}, "matching": ["externalId"]}',
+                "schema",
+            )
         )
     known, sources = (*KINDS, ACTIVE), (*SOURCES, ANY)
     others = {target: source for target, source in attributes.items() if target in DEFAULT.others}

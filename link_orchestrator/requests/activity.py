@@ -30,8 +30,11 @@ async def list_activity(directory: Directory, request: Request) -> Response:
     named = {one.id: one.shown() for one in (*accounts, *groups) if one}
     jobs = await directory.jobs.find_many(one for deed in deeds for one in (deed.about, deed.job) if one)
     people = await directory.activity.people(deed.by for deed in deeds)
-    decided = await _rows_decided(directory, deeds)
-    rows = [_row(deed, deed.person or people.get(deed.by, ""), named, jobs, decided) for deed in deeds]
+    decided, approvals = await _rows_decided(directory, deeds), _approvals(deeds, jobs)
+    rows = [
+        _row(deed, deed.person or people.get(deed.by, ""), named, jobs, decided, approval)
+        for deed, approval in zip(deeds, approvals, strict=True)
+    ]
     return page_answer(request, "activity", rows, cursor)
 
 
@@ -52,12 +55,17 @@ async def _rows_decided(directory: Directory, deeds: Iterable[Deed]) -> dict[str
 
 
 def _row(
-    deed: Deed, person: str, named: Mapping[str, Any], jobs: Mapping[str, Job], decided: Mapping[str, PlanRow]
+    deed: Deed,
+    person: str,
+    named: Mapping[str, Any],
+    jobs: Mapping[str, Job],
+    decided: Mapping[str, PlanRow],
+    approval: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"operation": deed.did, "at": deed.at, "by": deed.by}
     if person:
         row["person"] = person
-    if deed.open:
+    if deed.open and approval is None:
         row["open"] = True
     if ID.fullmatch(deed.about):
         row["group" if is_group(deed.about) else "account"] = named.get(deed.about, {"id": deed.about, "deleted": True})
@@ -70,7 +78,7 @@ def _row(
     if row_id := deed.more.get(NOTED_ROW):
         name = _name(decided.get(f"{deed.about} {row_id}"))
         row["row"] = {"id": row_id, "name": name} if name else {"id": row_id}
-    if deed.did == APPROVE and (job := jobs.get(deed.about)) and (approval := _approval(deed, job)):
+    if approval is not None:
         row["links"] = approval["links"]
         if approval["pilot"]:
             row["pilot"] = True
@@ -84,10 +92,22 @@ def _name(row: PlanRow | None) -> str:
     return next((str(one) for one in known if one), "")
 
 
-def _approval(deed: Deed, job: Job) -> Mapping[str, Any] | None:
-    """Return what an approval approved, as its run has it: the first since then by the same person."""
-    known = (one for one in job.options.get(APPROVALS, ()) if one["by"] == deed.by and one["at"] >= deed.at)
-    return next(known, None)
+def _approvals(deeds: Iterable[Deed], jobs: Mapping[str, Job]) -> list[Mapping[str, Any] | None]:
+    """Return what each of some deeds, the latest first, approved, as its run has it; None for the others.
+
+    The run has each approval once, and says of a deed that a killed server left open that it was done. The approval is
+    the last deed's before it: whoever pressed again after such a kill approved once.
+    """
+    found, taken = list[Mapping[str, Any] | None](), set[tuple[str, str]]()
+    for deed in deeds:
+        job = jobs.get(deed.about) if deed.did == APPROVE else None
+        approvals = job.options.get(APPROVALS, ()) if job else ()
+        mine = (one for one in approvals if one["by"] == deed.by and one["at"] >= deed.at)
+        one = next((one for one in mine if (deed.about, one["at"]) not in taken), None)
+        found.append(one)
+        if one is not None:
+            taken.add((deed.about, one["at"]))
+    return found
 
 
 def _job(job_id: str, jobs: Mapping[str, Job]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from link_orchestrator.approving import ATTEMPTS, approved, count_plan, count_re
 from link_orchestrator.kinds import RUN
 from link_orchestrator.lifecycle import Orchestrations, ensure_started, refuse_under_way, tell
 from link_orchestrator.orchestrator import APPROVE
+from link_orchestrator.requests.decided import decided_since
 from link_orchestrator.requests.jobs import answer, as_it_stands, find_job
 from link_orchestrator.requests.selection import Filter, refuse_unsent
 from link_orchestrator.run import (
@@ -35,7 +36,7 @@ from shared.directory.directory import Directory
 from shared.directory.errors import Busy
 from shared.directory.matching.groups import GroupDecisionKind
 from shared.directory.policies import Stored
-from shared.directory.text import counted
+from shared.directory.text import Advice, counted
 from shared.directory.work.jobs import Job, State
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
@@ -146,10 +147,14 @@ async def _refuse_unapprovable(directory: Directory, job: Job, approval: Approva
     if job.state is State.PLANNED and approval.reviews not in (None, reviews):
         # A review may have died before it was counted: who looks again sees the number that counts.
         await count_reviews(directory, job)
-        raise Busy(
-            "reviews: somebody has decided about rows of this plan since you looked: look at it again, "
-            f'then approve with {{"reviews": {reviews}}}'
+        decided = await decided_since(directory, job, approval.reviews or 0)
+        advice = Advice(
+            f"reviews: somebody has decided about rows of this plan since you looked ({decided.in_words()}).",
+            f'Look at it again, then approve with {{"reviews": {reviews}}}. Which rows these are: '
+            f"GET /linking/runs/{job.id}/decided?since={approval.reviews}",
+            "decidedSince",
         )
+        raise Busy(str(advice)) from ValueError(advice)
     if approval.is_pilot:
         _refuse_pilot(job, approval, links)
         if job.state is State.PLANNED:
@@ -225,8 +230,9 @@ async def _options(directory: Directory, job: Job, approval: Approval, request: 
     told = {"by": request.by, "at": directory.jobs.now(), "links": links, "pilot": approval.is_pilot}
     told |= {"person": request.person} if request.person else {}
     told |= {"acknowledged": sorted(_codes(approval))} if approval.is_pilot and approval.acknowledged else {}
-    options: dict[str, Any] = {APPROVALS: [*job.options.get(APPROVALS, ()), told]}
-    return options | (await pilot.note(directory, job, chosen) if chosen else {})
+    noted = await pilot.note(directory, job, chosen) if chosen else {}
+    told |= {"id": noted[PILOT]["id"]} if noted else {}
+    return {APPROVALS: [*job.options.get(APPROVALS, ()), told], **noted}
 
 
 async def _chosen(directory: Directory, job: Job, approval: Approval) -> list[str]:

@@ -10,9 +10,11 @@ the row that says the same of the same identity and account.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+from link_orchestrator import pilot
 from link_orchestrator.approving import count_reviews
 from link_orchestrator.files.cells import plain
 from link_orchestrator.files.formats import read_rows
@@ -36,7 +38,7 @@ from shared.directory.object_ids import compared_id
 from shared.directory.text import Advice
 from shared.directory.work.jobs import Job
 from shared.directory.work.plan import PlanRow
-from shared.directory.work.reviews import ACTIONS, LINK
+from shared.directory.work.reviews import ACTIONS, EXCLUDE, LINK
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidSyntax, InvalidValue
@@ -53,10 +55,12 @@ BY: Final = "by"
 _IDS: Final = ("row", "run")
 _NAMES: Final = ("decision", "objectId", "userName")
 """Columns that say together which row of a plan one is."""
+_CALLED: Final = "displayName"
+"""Column that says how a person is called. Nobody is looked for by it."""
 _NAMED_BY: Final = {"rows": _IDS, "names": _NAMES}
-_NAMING: Final = (ACCOUNT, "userName")
+_NAMING: Final = (ACCOUNT, "userName", _CALLED)
 """Columns with names that people and applications give."""
-_COLUMNS: Final = {plain(name): name for name in (*DECIDING, *_IDS, *_NAMES)}
+_COLUMNS: Final = {plain(name): name for name in (*DECIDING, *_IDS, *_NAMES, _CALLED)}
 """The columns that are read, by their headers as plain() returns them."""
 
 Name = tuple[str, ...]
@@ -66,7 +70,7 @@ Name = tuple[str, ...]
 class Line(NamedTuple):
     """A row of the file with an action: its line, the name of the plan's row, and what is wanted of it.
 
-    `object_id` and `user_name` are what the file has of the two beside that, "" for nothing.
+    `object_id`, `user_name` and `display_name` are what the file has of the two beside that, "" for nothing.
     """
 
     number: int
@@ -76,6 +80,17 @@ class Line(NamedTuple):
     identity: str | None
     object_id: str = ""
     user_name: str = ""
+    display_name: str = ""
+
+    def named(self) -> dict[str, str]:
+        """Return what the line wants, and of whom it says so, as the answer shows it."""
+        known = {
+            "action": self.action,
+            "objectId": self.object_id,
+            "userName": self.user_name,
+            "displayName": self.display_name,
+        }
+        return {name: value for name, value in known.items() if value}
 
     def says_the_same(self, other: Line) -> bool:
         """Tell whether both want the same of one row."""
@@ -86,14 +101,17 @@ class _NotTaken:
     """The lines that are not taken, and why: the first MOST_TOLD by line, and how many there are."""
 
     def __init__(self) -> None:
-        self._told: dict[int, str] = {}
+        self._told: dict[int, Mapping[str, Any]] = {}
         self._tally = Tally()
         self._most = 2 * MOST_TOLD
+        self._linked: dict[int, Mapping[str, Any]] = {}
 
-    def add(self, line: int, reason: str) -> None:
-        """Note a line that is not taken."""
+    def add(self, line: int, reason: str, about: Mapping[str, Any] | None = None) -> None:
+        """Note a line that is not taken, and whom it is about as far as that is known."""
         self._tally.add(Problem(line, reason, ""))
-        self._told[line] = reason
+        self._told[line] = {"line": line, "reason": reason, **(about or {})}
+        if about and about.get("links") and about.get("action") == EXCLUDE:
+            self._linked[line] = {"line": line, **about}
         if len(self._told) >= self._most:
             self._told = dict(self._first())
 
@@ -107,10 +125,14 @@ class _NotTaken:
         return {
             "notTaken": sum(group.count for group in groups),
             BY_REASON: [{"reason": one.reason, "count": one.count, "lines": sorted(one.lines)} for one in groups],
-            "refused": [{"line": line, "reason": reason} for line, reason in self._first()],
+            "refused": [told for _, told in self._first()],
+            "linkedAllTheSame": {
+                "count": len(self._linked),
+                "lines": [told for _, told in sorted(self._linked.items())[:MOST_TOLD]],
+            },
         }
 
-    def _first(self) -> list[tuple[int, str]]:
+    def _first(self) -> list[tuple[int, Mapping[str, Any]]]:
         return sorted(self._told.items())[:MOST_TOLD]
 
 
@@ -125,13 +147,17 @@ async def decide_by_file(directory: Directory, request: Request, client: Orchest
         raise InvalidValue(
             f"{ACTION}: no row of the file has one, so nothing was decided: write {', '.join(ACTIONS)} into that column"
         )
-    ids = await _rows_of_names(directory, job, lines) if named_by is _NAMES else {one.row: one.row[0] for one in lines}
+    ids, about = {one.row: one.row[0] for one in lines}, dict[int, PlanRow]()
+    if named_by is _NAMES:
+        ids, about = await _rows_of_names(directory, job, lines)
     reviewed, unchanged = Counter[str](), 0
-    for one in lines:
-        if one.row not in ids:
-            not_taken.add(one.number, _UNNAMED)
+    left = [one for one in lines if one.row not in ids]
     lines = [one for one in lines if one.row in ids]
     decided = {ids[one.row]: f"line {one.number}" for one in lines}
+    wanted = {ids[one.row]: one.action for one in lines}
+    for one in left:
+        not_taken.add(one.number, *_otherwise(one, about.get(one.number), wanted))
+    by_number = {one.number: one for one in lines}
     # What frees an account comes before what links it. Each of the two at once: what they are judged by, the rows and
     # identities of whole buckets, is then read once.
     for some in ([one for one in lines if one.action != LINK], [one for one in lines if one.action == LINK]):
@@ -139,7 +165,7 @@ async def decide_by_file(directory: Directory, request: Request, client: Orchest
             done, same, told = await _decide(directory, job, {ids[one.row]: one for one in some}, request, decided)
         reviewed, unchanged = reviewed + done, unchanged + same
         for number, reason in told.items():
-            not_taken.add(number, reason)
+            not_taken.add(number, reason, by_number[number].named())
     job = await count_reviews(directory, job)
     counts = {"reviewed": reviewed.total(), "unchanged": unchanged}
     text = dump(counts | not_taken.to_json() | {"run": shown(await as_it_stands(directory, job))})
@@ -196,20 +222,89 @@ _UNNAMED: Final = (
     f"{', '.join(_NAMES)}: no row of this plan, or not only one, says the same of the same two: look for them in this "
     "plan's own table"
 )
+_LINKED: Final = (
+    "decision: this plan links them, though the file excludes them. They are not excluded: exclude them in the row "
+    "that this plan has about them"
+)
+_DECIDED: Final = "decision: what this plan says of them is {}, and not {}, so {}: decide in that row, if at all"
 
 
-async def _rows_of_names(directory: Directory, job: Job, lines: Iterable[Line]) -> dict[Name, str]:
-    """Return the ids of the plan's rows that some lines name, each by its name; none for a name that several have."""
+def _otherwise(line: Line, row: PlanRow | None, wanted: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
+    """Return why a line is not taken that names no row, and whom it is about: what this plan does with them instead.
+
+    `row` is the row about them, and `wanted` says what the file wants of rows that it does name.
+    """
+    if row is None:
+        return _UNNAMED, line.named()
+    # Others may have reviewed it, and so may another line of the file.
+    action = wanted.get(row.id)
+    links = pilot.links(row) if action is None else action == LINK or (row.decision == LINK and action != EXCLUDE)
+    told = {"row": row.id, "decision": row.decision, "links": links, **_named_in(row), **line.named()}
+    if links and line.action == EXCLUDE:
+        return _LINKED, told
+    before, what = line.row[0], "this plan links them" if links else "this plan does not link them"
+    same = row.decision.lower() == before
+    return _UNNAMED if same else _DECIDED.format(row.decision, before, what), told
+
+
+def _named_in(row: PlanRow) -> dict[str, Any]:
+    """Return what a row says of who it is about, as the answer shows it."""
+    identity, account = row.shown.get("identity", {}), row.shown.get("account", {})
+    return {
+        name: value
+        for name, value in (
+            ("objectId", identity.get("objectId")),
+            ("userName", account.get("userName")),
+            ("displayName", identity.get("displayName")),
+        )
+        if value
+    }
+
+
+async def _rows_of_names(
+    directory: Directory, job: Job, lines: Sequence[Line]
+) -> tuple[dict[Name, str], dict[int, PlanRow]]:
+    """Return the ids of the plan's rows that some lines name, each by its name; none for a name that several have.
+
+    Beside them, by the numbers of the lines that so name none, the row about the same person, or else about the same
+    account; of several one that links somebody.
+    """
     wanted = {line.row for line in lines}
+    asked = {key for line in lines for key in _keys_of(line)}
     found: defaultdict[Name, list[str]] = defaultdict(list)
+    about: dict[tuple[str, str], PlanRow] = {}
     for bucket in range(directory.keys.buckets if wanted else 0):
         async for rows in directory.plan(job.id).decided(bucket):
             for row in rows:
                 identity, account = row.shown.get("identity", {}), row.shown.get("account", {})
-                name = _name(row.decision, identity.get("objectId", ""), account.get("userName", ""))
+                object_id, user_name = identity.get("objectId", ""), account.get("userName", "")
+                name = _name(row.decision, object_id, user_name)
                 if name in wanted:
                     found[name].append(row.id)
-    return {name: ids[0] for name, ids in found.items() if len(ids) == 1}
+                for key in {("person", compared_id(object_id or "")), ("account", fold(user_name))} & asked:
+                    if key not in about or pilot.links(row):
+                        about[key] = replace(row, shown=_part_of(row))
+    ids = {name: some[0] for name, some in found.items() if len(some) == 1}
+    others = {line.number: _about(line, about) for line in lines if line.row not in ids}
+    return ids, {number: row for number, row in others.items() if row}
+
+
+def _about(line: Line, about: Mapping[tuple[str, str], PlanRow]) -> PlanRow | None:
+    """Return the row about the person of a line, or else about its account."""
+    return next((about[key] for key in _keys_of(line) if key in about), None)
+
+
+def _keys_of(line: Line) -> Iterator[tuple[str, str]]:
+    """Yield by what a line says whom it is about."""
+    if line.object_id:
+        yield "person", compared_id(line.object_id)
+    if line.user_name:
+        yield "account", fold(line.user_name)
+
+
+def _part_of(row: PlanRow) -> dict[str, Any]:
+    """Return of what a row shows whom it is about: a file may be about thousands."""
+    return {name: row.shown[name] for name in ("identity", "account") if name in row.shown}
 
 
 def _name(decision: str, object_id: str, user_name: str) -> Name:
@@ -232,7 +327,7 @@ async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str
             if isinstance(row, Problem):
                 not_taken.add(row.line, f"{row.reason} {row.remedy}")
                 continue
-            cells = {name: _cell(row.cells, name) for name in (*DECIDING, *_IDS, *_NAMES)}
+            cells = {name: _cell(row.cells, name) for name in (*DECIDING, *_IDS, *_NAMES, _CALLED)}
             if named_by is _IDS and cells["run"] not in ("", job.id):
                 advice = Advice(
                     f"run: line {row.line} is of {cells['run']}, and this is {job.id}: nothing was decided.",
@@ -263,7 +358,8 @@ async def _read(file: bytes, content_type: str, job: Job, named_by: Sequence[str
                 raise InvalidValue(f"{ACTION}: a file has at most {MOST_DECIDED:,} rows: split it, nothing was decided")
             else:
                 account, identity = cells[ACCOUNT] or None, cells[IDENTITY] or None
-                lines[name] = Line(row.line, name, action, account, identity, cells["objectId"], cells["userName"])
+                who = cells["objectId"], cells["userName"], cells[_CALLED]
+                lines[name] = Line(row.line, name, action, account, identity, *who)
     except UnreadableFile as error:
         raise InvalidSyntax(str(error)) from error
     for name, number in contradicted.items():

@@ -28,10 +28,12 @@ REMEDIES: Final[Mapping[str, str]] = {
     "(excluded), and plan again.",
     DecisionKind.SET_ASIDE: "Take what the reason names out of the accounts set aside, in the portal under Policy "
     "(setAside), and plan again.",
-    DecisionKind.NO_ACCOUNT: "None, if the person is new here. If they have an account, it needs the person's "
-    "userPrincipalName as userName, or their mail as a verified e-mail; then plan again.",
-    DecisionKind.NO_IDENTITY: "None, if the account is nobody's in Entra. If it is somebody's, it needs the person's "
-    "userPrincipalName as userName, or their mail as a verified e-mail; then plan again.",
+    DecisionKind.NO_ACCOUNT: "There is nothing to link if the person is new here. If they have an account, name "
+    "it in a review. Or give it the person's userPrincipalName as userName, or their mail as a verified e-mail, and "
+    "plan again.",
+    DecisionKind.NO_IDENTITY: "There is nothing to link if the account is nobody's in Entra. If it is somebody's, name "
+    "them in a review. Or give it the person's userPrincipalName as userName, or their mail as a verified e-mail, and "
+    "plan again.",
 }
 """By decision, what would have to change for a row to become a link."""
 

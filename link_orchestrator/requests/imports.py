@@ -16,7 +16,17 @@ from pydantic import Field, StrictInt
 from link_orchestrator.files.accounts import AccountRow, read_accounts
 from link_orchestrator.files.groups import GroupRow, read_groups
 from link_orchestrator.files.reading import READING, Notes
-from link_orchestrator.kinds import GROUP_IMPORT, GROUP_IMPORT_UNDO, GROUP_PREVIEW, IMPORT, IMPORT_UNDO, PREVIEW, Kind
+from link_orchestrator.kinds import (
+    GROUP_IMPORT,
+    GROUP_IMPORT_UNDO,
+    GROUP_IMPORT_UNDO_PREVIEW,
+    GROUP_PREVIEW,
+    IMPORT,
+    IMPORT_UNDO,
+    IMPORT_UNDO_PREVIEW,
+    PREVIEW,
+    Kind,
+)
 from link_orchestrator.lifecycle import Orchestrations, begin, ensure_started
 from link_orchestrator.messages import slices_for
 from link_orchestrator.passes.freed_names import KEYED
@@ -215,9 +225,20 @@ async def undo_groups(directory: Directory, request: Request, client: Orchestrat
     return await _undo(directory, request, client, GROUP_IMPORT_UNDO, {})
 
 
+async def preview_accounts_undo(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Start to count what an undo of an import of accounts would come to, and change nothing: 202 with its address."""
+    return await _undo(directory, request, client, IMPORT_UNDO_PREVIEW, {})
+
+
+async def preview_groups_undo(directory: Directory, request: Request, client: Orchestrations) -> Response:
+    """Start to count what an undo of an import of groups would come to, and change nothing: 202 with its address."""
+    return await _undo(directory, request, client, GROUP_IMPORT_UNDO_PREVIEW, {})
+
+
 async def _undo(
     directory: Directory, request: Request, client: Orchestrations, kind: Kind, asked: Mapping[str, Any]
 ) -> Response:
+    """Start an undo of an import that has ended, or its preview."""
     if kind.about_import is None:
         raise NotFound(f"no import of {kind.name}", "import")
     job = await ensure_started(directory, await find_job(directory, request, kind.about_import), client)

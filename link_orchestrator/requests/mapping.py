@@ -88,4 +88,4 @@ def _read(document: object) -> AttributeMapping:
     try:
         return read_mapping(document)
     except ValueError as error:
-        raise InvalidValue(str(error)) from None
+        raise InvalidValue(str(error)) from error

@@ -97,6 +97,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "directory_schemas_put": Operation("Schemas", body=_json("Schemas")),
     "accounts_import_undo_start": Operation("Job", 202, _json("ImportUndoRequest"), body_required=False),
     "groups_import_undo_start": Operation("Job", 202),
+    "accounts_undo_preview_start": Operation("Job", 202),
+    "groups_undo_preview_start": Operation("Job", 202),
     "accounts_preview_import": Operation("Job", 202),
     "groups_preview_import": Operation("Job", 202),
     "accounts_import": Operation("Job", 202, ACCOUNTS_FILE, ("columns", "preview", "protected", "file")),
@@ -108,7 +110,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_problems": Operation("Problems", query=PAGED),
     "linking_run_basis": Operation("RunBasis", query=("reviewers",)),
     "linking_run_left_out": Operation("LeftOut"),
-    "linking_run_row": Operation("RowInFull"),
+    "linking_run_pilot": Operation("PilotForeseen", query=("number", *CONDITIONS, *PAGED)),
+    "linking_run_decided": Operation("Decided", query=("since",)),
+    "linking_run_row": Operation("RowInFull", query=("row.identities",)),
     "linking_run_report": Operation(
         "File",
         query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial", "decided"),
@@ -213,6 +217,15 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Only rows whose pair an undo or a release took apart, or only those whose pair none did.",
         {"type": "boolean"},
     ),
+    "linked": (
+        "Only rows whose account the run has linked, or only those whose account it has not.",
+        {"type": "boolean"},
+    ),
+    "since": (
+        "How often rows had been reviewed when you looked: `reviews` of the run.",
+        {"type": "integer", "minimum": 0},
+    ),
+    "number": ("How many people at most, the first ones.", {"type": "integer", "minimum": 1}),
     "score": (
         "Only rows with a suggestion of at least this score.",
         {"type": "number", "minimum": 0, "maximum": 1},
@@ -228,6 +241,14 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "reviewers": ("Whether to say who reviewed rows: it looks at the rows.", {"type": "boolean", "default": True}),
     "identities": (
         "Whether to say whose the first 50 external ids are, as far as what was read last is kept.",
+        {"type": "boolean", "default": False},
+    ),
+    "row.identities": (
+        "Whether to say who the people are whom the row names: it looks them up among all that were read.",
+        {"type": "boolean", "default": True},
+    ),
+    "brief": (
+        "Whether rows come by their ids alone, with their decisions and reviews: 5,000 unless a count is given.",
         {"type": "boolean", "default": False},
     ),
     "states": (
@@ -249,7 +270,13 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
 
-NAMES = {"reportCount": "count", "account.state": "state", "group.state": "state", "group.member": "member"}
+NAMES = {
+    "reportCount": "count",
+    "account.state": "state",
+    "group.state": "state",
+    "group.member": "member",
+    "row.identities": "identities",
+}
 """Name under which a parameter is sent, where another of that name means something else."""
 
 
@@ -259,15 +286,17 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
-        asked = (*asked, *CONDITIONS, "find", "behind") if kind is RUN else asked
+        asked = (*asked, *CONDITIONS, "find", "behind", "brief") if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         found[f"{name}_get"] = Operation("Job")
         if kind.orchestrator:
             found[f"{name}_cancel"] = Operation("Job", 202)
+        else:
+            found[f"{name}_remove"] = Operation("", 204)
         if kind.listed:
             found[f"{name}_list"] = Operation(kind.plural.title(), query=PAGED)
         if kind.about_import is not None:
-            found[f"{kind.about_import.function_prefix}_undo"] = Operation("Job")
+            found[kind.about_name] = Operation("Job")
         if kind.about_run:
             found[f"{RUN.function_prefix}_{kind.name}"] = Operation("Job")
     return found

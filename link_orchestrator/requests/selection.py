@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import Field
 
 from link_orchestrator.prediction.impact import Impact
-from link_orchestrator.run import is_parted_row, mapping_of
+from link_orchestrator.run import LINKED, is_parted_row, mapping_of
 from link_orchestrator.warnings import DISABLED
 from shared.admin.body import Body
 from shared.directory.keys import fold
@@ -55,6 +55,8 @@ class Filter(Body):
     """The least score that one of the row's suggestions has."""
     parted: bool | None = None
     """Whether an undo or a release took the pair apart, so that only a person joins the two again."""
+    linked: bool | None = None
+    """Whether the run has linked the row's account."""
 
     def selects(self, row: PlanRow) -> bool:
         """Tell whether a row meets the conditions."""
@@ -71,7 +73,13 @@ class Filter(Body):
             and (self.reviewed is None or self.reviewed is _is_reviewed(row))
             and (self.score is None or any(one["score"] >= self.score for one in row.suggestions))
             and (self.parted is None or self.parted is is_parted_row(row))
+            and (self.linked is None or self.linked is _is_linked(row))
         )
+
+    @property
+    def asks_for_reviews_alone(self) -> bool:
+        """Whether a row's review says whether it meets the conditions."""
+        return not self.model_fields_set - {"reviewed", "decision"}
 
     def selects_among(self, decision: str) -> Callable[[PlanRow], bool]:
         """Return what tells whether a row is listed where a request names a decision, "" for none.
@@ -120,6 +128,11 @@ def _is_link(row: PlanRow) -> bool:
     if (action := (row.review or {}).get("action")) in (LINK, EXCLUDE):
         return bool(action == LINK)
     return row.decision in (DecisionKind.LINK, DecisionKind.ALREADY_LINKED)
+
+
+def _is_linked(row: PlanRow) -> bool:
+    """Tell whether the run has linked an account by a row; a group that it linked is none."""
+    return row.outcome == LINKED and "identity" in row.shown
 
 
 def _is_reviewed(row: PlanRow) -> bool:

@@ -17,6 +17,8 @@ from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.tables.access import together
 
+LIVE: Final = "live"
+"""Name under which the accounts are counted that SCIM has not deleted: all that the directory says it has."""
 BY_STATE: Final = "states"
 """Parameter that asks for the number of accounts in each state."""
 
@@ -34,7 +36,11 @@ async def get_directory(directory: Directory, request: Request, settings: Settin
         together(*(directory.jobs.entries(kind, most=1) for kind in KINDS)),
     )
     # To count by state is to look at every account. No row has these counts: each change of an account would be two.
-    states = await count_states(directory.listing, STATES) if by_state and accounts <= SCANNED else None
+    seen = {**STATES, LIVE: lambda one: not one.retired}
+    counted = await count_states(directory.listing, seen) if by_state and accounts <= SCANNED else None
+    states = dict(counted) if counted is not None else None
+    # Of the same look: while an import goes on, the total that is kept for some seconds is less than the states say.
+    accounts = states.pop(LIVE) if states is not None else accounts
     jobs = await all_with_persons(directory, [job for jobs in latest for job in jobs])
     runs = [job.id for job in jobs if job.kind == RUN.name]
     beside = await taken_back(directory, *runs) if runs else {}

@@ -15,7 +15,7 @@ from link_orchestrator.lifecycle import Orchestrations, begin, ensure_started
 from link_orchestrator.messages import slices_for
 from link_orchestrator.passes.undo import foresee
 from link_orchestrator.passes.undo_verdicts import ATTRIBUTES, UNDONE
-from link_orchestrator.requests.jobs import answer, find_job, shown_row
+from link_orchestrator.requests.jobs import answer, find_job, shown, shown_row
 from link_orchestrator.run import state_in_words
 from shared.admin.body import Body
 from shared.admin.parameters import read_choice, refuse_others
@@ -60,11 +60,16 @@ def _refuse_waiting(run: Job) -> None:
 
 
 async def preview_undo(directory: Directory, request: Request) -> Response:
-    """Say what an undo of a run would come to, as things are, by its first 500 links. It changes nothing."""
+    """Say what an undo of a run would come to, as things are, by its first 500 links. It changes nothing.
+
+    Also of a pilot, while the rest of its plan waits: that is as it was, and `waits` is how many links of it there are.
+    """
     refuse_others(request, "keep")
     run = await find_job(directory, request, RUN)
-    _refuse_waiting(run)
-    if not run.state.ended:
+    waits = run.state is State.PLANNED and bool(run.approved) and not run.cancelled_by
+    if not waits:
+        _refuse_waiting(run)
+    if not (run.state.ended or waits):
         raise Busy(f"phase: {run.id} is {state_in_words(run)}: ask again once it has ended, or cancel it")
     keeps = read_choice(request, "keep", (ATTRIBUTES,)) == ATTRIBUTES
     found = await foresee(directory, run, keeps_attributes=keeps, most=MOST_FORESEEN)
@@ -77,6 +82,7 @@ async def preview_undo(directory: Directory, request: Request) -> Response:
         "wouldSwitchOn": found.activates,
         "wouldSwitchOff": len(found.switched_off),
         "groups": run.counts.get("groupsLinked", 0),
+        "waits": shown(run)["links"] if waits else 0,
         "rows": [shown_row(row, UNDO) for row in partly[:MOST_NAMED]],
         "switchedOff": [shown_row(row, UNDO) for row in found.switched_off[:MOST_NAMED]],
     }

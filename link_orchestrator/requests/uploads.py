@@ -11,12 +11,13 @@ from link_orchestrator.files.reading import READING, Notes
 from link_orchestrator.kinds import ENTRA_GROUPS, IDENTITIES, Kind
 from link_orchestrator.passes.import_counts import REPEATED
 from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
-from link_orchestrator.requests.jobs import answer, kept_until, page_of_jobs
+from link_orchestrator.requests.jobs import answer, find_job, kept_until, page_of_jobs
 from link_orchestrator.requests.object_ids import ObjectIds
 from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_file, read_name, stage_rows
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
+from shared.directory.errors import Busy
 from shared.directory.keys import Key
 from shared.directory.matching.identity import Identity
 from shared.directory.work.jobs import Job
@@ -90,6 +91,22 @@ async def upload_groups(directory: Directory, request: Request) -> Response:
     total = {name: counts[name] for name in ("read", "members", "problems")}
     options = {**read_name(request), READING: notes.reading().to_json()}
     return answer(await jobs.record(ENTRA_GROUPS.name, request.by, job_id, total, options), request, 201)
+
+
+async def remove_upload(kind: Kind, directory: Directory, request: Request) -> Response:
+    """Remove an upload. Raises Busy where a run that has not ended goes by it, or another upload goes on with it."""
+    upload = await find_job(directory, request, kind)
+    for run in await directory.jobs.list_under_way():
+        if upload.id in (*parts_of(run), run.options.get("groups")):
+            raise Busy(f"id: {run.id} goes by this upload, and has not ended: let it end, or cancel it, first")
+    for other in await directory.jobs.entries(kind.name):
+        if other.id != upload.id and upload.id in parts_of(other):
+            raise Busy(f"id: {other.id} goes on with this upload: remove that one first")
+    await directory.plan(upload.id).clear()
+    # The stages go by a sweep: a run may have found the upload just now, and would plan without anybody.
+    await directory.stages.let_go(upload.id)
+    await directory.jobs.remove(upload)
+    return Response(204)
 
 
 async def find_upload(directory: Directory, job_id: str, kind: Kind, name: str) -> Job:

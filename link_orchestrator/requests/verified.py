@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from link_orchestrator.passes.verify import CREATED, UNCONFIRMED, UNLINKED
+from link_orchestrator.passes.verify import ALIKE, CREATED, UNCONFIRMED, UNLINKED
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.run import reviews_of
 from shared.directory.directory import Directory
@@ -33,6 +33,9 @@ NEXT: Final[Mapping[str, str]] = {
 REMEDIES: Final[Mapping[str, str]] = {
     CREATED: f"Stop provisioning, and {PRECEDENCE}. Release and delete the new account here, and restart provisioning: "
     "its next cycle finds the account from before.",
+    ALIKE: "Compare the two. Two people keep theirs: then there is nothing to do. Of one person's two, in this order: "
+    "stop provisioning in Entra; here, release the new account, and delete it; link the one from before by hand with "
+    "the person's object id; restart provisioning. An object id is linked with one account at a time.",
     UNLINKED: "Nothing in Entra. If the two are to be linked again, make another plan, and link them in a review.",
 }
 """What to do about what else a verification finds."""

@@ -9,7 +9,7 @@ the truth, and everything that leads to them is made of them again. What leads n
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +109,7 @@ async def _lead(resources: Resources[Any], row: Row) -> list[Contradiction]:
     external = {key for key in resource.pointers() if key.kind == "externalId"}
     claims = resources.claims
     await together(*claims.pointing(resource.pointers() - external, resource.id))
-    writes = [claims.hold(key, resource.id) for key in keys]
+    writes: list[Awaitable[object]] = [claims.hold(key, resource.id) for key in keys]
     # Who is linked claims the identity; whoever only has it as externalId does where nobody is linked to it.
     writes += [
         claims.point(key, resource.id)

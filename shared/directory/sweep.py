@@ -31,6 +31,7 @@ from shared.directory.keys import (
     prefix_end,
 )
 from shared.directory.records.audit import forget_names
+from shared.directory.records.claims import GIVEN_UP
 from shared.directory.records.kept import sweep_kept
 from shared.directory.records.model import Resource, Status
 from shared.directory.records.resources import Resources
@@ -44,14 +45,14 @@ R = TypeVar("R", bound=Resource)
 async def sweep(directory: Directory, before: str | None = None) -> int:
     """Remove the stale rows of a directory, and return how many. What is being written now is left alone.
 
-    Index rows of memberships, and heads of groups that are not there, count as stale if they are from before that time,
-    an hour ago by default.
+    Index rows of memberships, heads of groups that are not there, and claims and pointers that were given up count as
+    stale if they are from before that time, an hour ago by default.
     """
     before = before or timestamp(datetime.now(UTC) - timedelta(hours=1))
     removed = 0
     for bucket in range(directory.keys.buckets):
-        removed += await _sweep_bucket(directory.accounts, bucket)
-        removed += await _sweep_bucket(directory.groups, bucket)
+        removed += await _sweep_bucket(directory.accounts, bucket, before)
+        removed += await _sweep_bucket(directory.groups, bucket, before)
         removed += await _forget_members(directory, bucket)
         removed += await _remove_unmade(directory, bucket, before)
         await _lead_again(directory, bucket)
@@ -113,8 +114,12 @@ async def _remove_look_ups(directory: Directory, bucket: int) -> int:
 
 
 async def _lead_again(directory: Directory, bucket: int) -> None:
-    """Write the pointers that earlier versions of the app did not: they found an id only as it had been written."""
-    in_doubt = [account async for account in directory.listing.scan_facts(bucket) if account.in_doubt()]
+    """Write the pointers that earlier versions of the app did not.
+
+    They found an id only as it had been written, and nobody by the identities that they were taken apart from.
+    """
+    accounts = directory.listing.scan_facts(bucket)
+    in_doubt = [account async for account in accounts if account.in_doubt() or account.parted]
     await in_waves(directory.accounts.lead_again(account) for account in in_doubt)
 
 
@@ -171,24 +176,28 @@ async def _is_gone(directory: Directory, group: str, before: str) -> bool:
     return "" < head.modified < before or await directory.groups.tombstone(group) is not None
 
 
-async def _sweep_bucket(resources: Resources[R], bucket: int) -> int:
+async def _sweep_bucket(resources: Resources[R], bucket: int, before: str) -> int:
     return sum(
         [
-            await _sweep(resources, resources.keys.resources(bucket), NAME),
-            await _sweep(resources, resources.keys.pointers(bucket), IDENTITY),
-            await _sweep(resources, resources.keys.pointers(bucket), OWN),
-            await _sweep(resources, resources.keys.pointers(bucket), POINTER),
+            await _sweep(resources, resources.keys.resources(bucket), NAME, before),
+            await _sweep(resources, resources.keys.pointers(bucket), IDENTITY, before),
+            await _sweep(resources, resources.keys.pointers(bucket), OWN, before),
+            await _sweep(resources, resources.keys.pointers(bucket), POINTER, before),
         ]
     )
 
 
-async def _sweep(resources: Resources[R], partition: str, prefix: str) -> int:
+async def _sweep(resources: Resources[R], partition: str, prefix: str, before: str) -> int:
     removed = 0
     async for page in scan_pages(resources.tables, partition, prefix, prefix_end(prefix)):
+        given_up = [row for row in page.rows if GIVEN_UP in row.columns]
+        old = [Delete(row.key, row.etag) for row in given_up if str(row.columns[GIVEN_UP]) < before]
+        removed += await delete(resources.tables, partition, old)
         # One after the other within a bucket, where their fences would make each other fail.
         rows: defaultdict[int, list[Row]] = defaultdict(list)
         for row in page.rows:
-            rows[resources.keys.bucket(str(row.columns["id"]))].append(row)
+            if GIVEN_UP not in row.columns:
+                rows[resources.keys.bucket(str(row.columns["id"]))].append(row)
         removed += sum(await together(*(_remove_stale(resources, some) for some in rows.values())))
     return removed
 
@@ -206,7 +215,7 @@ async def _remove_stale(resources: Resources[R], rows: Sequence[Row]) -> int:
 def _carries(keys: Keys, row: Row) -> Callable[[Resource], bool]:
     def carries(resource: Resource) -> bool:
         places = [keys.claim(key) for key in resource.held()]
-        places += [keys.pointer(key, resource.id) for key in resource.led_by()]
+        places += [keys.pointer(key, resource.id) for key in resource.pointers()]
         return (row.partition, row.key) in places
 
     return carries

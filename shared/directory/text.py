@@ -142,3 +142,13 @@ class Advice:
 
     def __str__(self) -> str:
         return f"{self.what} {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """What is wrong with several entries of what was sent, as the text of one error."""
+
+    each: tuple[str | Advice, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.each))

@@ -14,6 +14,7 @@ from shared.tables.port import (
     MAX_OPERATIONS,
     MAX_PAGE,
     Delete,
+    Merge,
     Operation,
     Page,
     Row,
@@ -57,14 +58,20 @@ async def scan(
 
 
 async def read_range(
-    tables: Tables, partition: str, low: str = "", high: str | None = None, *, top: int = sys.maxsize
+    tables: Tables,
+    partition: str,
+    low: str = "",
+    high: str | None = None,
+    *,
+    top: int = sys.maxsize,
+    select: Sequence[str] | None = None,
 ) -> list[Row]:
     """Return the rows that scan() yields. Most look-ups are one, of a page: so it is read without a generator."""
     rows: list[Row] = []
     continuation = None
     while top > len(rows):
         size = min(top - len(rows), MAX_PAGE)
-        page = await tables.query(partition, low, high, top=size, continuation=continuation)
+        page = await tables.query(partition, low, high, select=select, top=size, continuation=continuation)
         rows += page.rows
         continuation = page.continuation
         if _is_long(page):
@@ -128,8 +135,8 @@ async def clear(tables: Tables, partition: str) -> None:
                 return
 
 
-async def delete(tables: Tables, partition: str, deletes: Iterable[Delete]) -> int:
-    """Delete rows of a partition but those that changed or are gone, and return how many were deleted."""
+async def delete(tables: Tables, partition: str, deletes: Iterable[Delete | Merge]) -> int:
+    """Delete rows of a partition, or merge into them, but those that changed or are gone; return how many that was."""
     waiting, deleted = list(deletes), 0
     while waiting:
         chunk = waiting[:MAX_OPERATIONS]

@@ -25,6 +25,7 @@ from link_orchestrator.orchestrator import (
     COMPARE_PASSES,
     NAME_PASSES,
     PLAN_PASSES,
+    SUGGEST_PASSES,
     UNDO_LAST,
     UNDO_PASSES,
     VERIFY_PASSES,
@@ -85,9 +86,10 @@ IDENTITIES = (
 CHANGED = IDENTITIES[0]._replace(department="Elsewhere")
 POLICY = Policy(verified_domains=frozenset({"contoso.com"}))
 ACTIVITIES = (
-    *("import", "imported", *PLAN_PASSES, *NAME_PASSES, "planned", *APPLY_PASSES, "done"),
+    *("import", "imported", *PLAN_PASSES, *SUGGEST_PASSES, *NAME_PASSES, "planned", *APPLY_PASSES, "done"),
     *(*VERIFY_PASSES, "verified", *UNDO_PASSES, *UNDO_LAST, "undone"),
-    *("changes", "extent", *COMPARE_PASSES, *AGAIN_PASSES, *NAME_PASSES, "planned again", *APPLY_PASSES, "done again"),
+    *("changes", "extent", *COMPARE_PASSES, *AGAIN_PASSES, *SUGGEST_PASSES, *NAME_PASSES, "planned again"),
+    *(*APPLY_PASSES, "done again"),
 )
 MILESTONES = dict.fromkeys(("imported", "verified", "undone", "done again"), "done") | {"planned again": "planned"}
 

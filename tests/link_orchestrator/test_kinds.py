@@ -22,6 +22,11 @@ accounts_import_get          GET    accounts/imports/{id}
 accounts_import_cancel       POST   accounts/imports/{id}/cancel
 accounts_import_undo          GET    accounts/imports/{id}/undo
 accounts_import_undo_start    POST   accounts/imports/{id}/undo
+accounts_import_undo_preview  GET    accounts/imports/{id}/undo/preview
+accounts_undo_preview_start   POST   accounts/imports/{id}/undo/preview
+accounts_undo_preview_get     GET    accounts/undo-previews/{id}
+accounts_undo_preview_cancel  POST   accounts/undo-previews/{id}/cancel
+accounts_undo_preview_rows    GET    accounts/undo-previews/{id}/rows
 accounts_undo_get             GET    accounts/undos/{id}
 accounts_undo_cancel          POST   accounts/undos/{id}/cancel
 accounts_undo_rows            GET    accounts/undos/{id}/rows
@@ -51,6 +56,11 @@ groups_import_get            GET    groups/imports/{id}
 groups_import_cancel         POST   groups/imports/{id}/cancel
 groups_import_undo          GET    groups/imports/{id}/undo
 groups_import_undo_start    POST   groups/imports/{id}/undo
+groups_import_undo_preview  GET    groups/imports/{id}/undo/preview
+groups_undo_preview_start   POST   groups/imports/{id}/undo/preview
+groups_undo_preview_get     GET    groups/undo-previews/{id}
+groups_undo_preview_cancel  POST   groups/undo-previews/{id}/cancel
+groups_undo_preview_rows    GET    groups/undo-previews/{id}/rows
 groups_undo_get             GET    groups/undos/{id}
 groups_undo_cancel          POST   groups/undos/{id}/cancel
 groups_undo_rows            GET    groups/undos/{id}/rows
@@ -66,6 +76,7 @@ linking_groups_upload        POST   linking/groups
 linking_connection           GET    linking/connection
 linking_groups_list          GET    linking/groups
 linking_groups_get           GET    linking/groups/{id}
+linking_groups_remove        DELETE linking/groups/{id}
 linking_groups_problems      GET    linking/groups/{id}/problems
 linking_identities_upload    POST   linking/identities
 linking_imports              GET    linking/imports
@@ -73,6 +84,7 @@ linking_unread               GET    linking/unread
 linking_uploads              GET    linking/uploads
 linking_identities_list      GET    linking/identities
 linking_identities_get       GET    linking/identities/{id}
+linking_identities_remove    DELETE linking/identities/{id}
 linking_identities_problems  GET    linking/identities/{id}/problems
 linking_refusals             GET    linking/refusals
 linking_adoptions            GET    linking/adoptions
@@ -91,7 +103,11 @@ linking_run_decide POST linking/runs/{id}/decisions
 linking_run_group_difference GET    linking/runs/{id}/groups/{group}/difference
 linking_run_problems         GET    linking/runs/{id}/problems
 linking_run_basis            GET    linking/runs/{id}/basis
+linking_run_pilot            GET    linking/runs/{id}/pilot
+linking_run_decided          GET    linking/runs/{id}/decided
 linking_run_left_out         GET    linking/runs/{id}/left-out
+linking_run_pilot            GET    linking/runs/{id}/pilot
+linking_run_decided          GET    linking/runs/{id}/decided
 linking_run_row              GET    linking/runs/{id}/decisions/{row}
 linking_run_report           GET    linking/runs/{id}/report
 linking_run_review           POST   linking/runs/{id}/review
@@ -118,7 +134,7 @@ linking_verification_rows    GET    linking/verifications/{id}/rows
 
 ORCHESTRATORS = {
     *("import_accounts", "import_groups", "preview_accounts", "preview_groups"),
-    *("undo_import", "undo_group_import"),
+    *("undo_import", "undo_group_import", "preview_import_undo", "preview_group_import_undo"),
     *("link_accounts", "undo_links", "verify_links"),
 }
 ACTIVITIES = {"read_identities", "run_slice", "choose_extent", "approve_itself", "reach_milestone"}

@@ -22,6 +22,7 @@ from link_orchestrator.orchestrator import (
     GROUP_PLAN_PASSES,
     NAME_PASSES,
     PLAN_PASSES,
+    SUGGEST_PASSES,
     import_accounts,
     import_groups,
     link_accounts,
@@ -76,7 +77,7 @@ def test_a_pass_has_whole_windows_of_slices_once_there_is_work_for_one(items: in
     assert slices_for(items) == slices
 
 
-@pytest.mark.parametrize(("form", "first", "last"), [(FORM, ("spread",), NAME_PASSES), (0, (), ())])
+@pytest.mark.parametrize(("form", "first", "last"), [(FORM, ("spread",), (*SUGGEST_PASSES, *NAME_PASSES)), (0, (), ())])
 async def test_a_later_run_of_an_earlier_version_has_the_passes_of_its_history(
     form: int, first: tuple[str, ...], last: tuple[str, ...]
 ) -> None:

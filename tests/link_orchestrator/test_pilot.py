@@ -16,6 +16,7 @@ from link_orchestrator.messages import Milestone, Slice
 from link_orchestrator.orchestrator import APPLY_PASSES, PILOT_PASSES, PLAN_PASSES, link_accounts
 from link_orchestrator.passes.apply import apply
 from link_orchestrator.pilot import note
+from link_orchestrator.requests import pilots
 from shared.directory.directory import Directories
 from shared.directory.work.jobs import Job, State
 from tests.link_orchestrator.running import (
@@ -129,6 +130,93 @@ async def test_a_pilot_of_a_filter_links_whom_it_selects_and_who_was_reviewed(ap
     await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "link"})
     job = await pilot(app, run, filter={"rule": "employeeNumber"})
     assert (job["links"], row["identity"]["objectId"] in await linked(app)) == (5, True)
+
+
+async def test_a_pilot_links_the_people_whom_it_named_before(app: App, run: Any) -> None:
+    out, *_ = await app.decisions(run, "link")
+    (weak, _) = await app.decisions(run, "review")
+    for row, action in ((out, "exclude"), (weak, "link")):
+        await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": action})
+    for asked, filter_ in (
+        ({"number": 3}, {}),
+        ({"number": 2, "department": "IT"}, {"filter": {"department": "IT"}}),
+        ({"number": 1, "rule": "employeeNumber"}, {"filter": {"rule": "employeeNumber"}}),
+    ):
+        before = await linked(app)
+        params = {name: str(value) for name, value in asked.items()}
+        found = await app.call("GET", f"linking/runs/{run['id']}/pilot", **params)
+        people = {row["identity"]["objectId"] for row in found["rows"]}
+        assert (found["links"], found["more"]) == (len(people), False)
+        await pilot(app, run, **({"number": asked["number"]} | filter_))
+        assert await linked(app) - before == people
+    assert out["identity"]["objectId"] not in await linked(app)
+
+
+async def test_the_people_of_a_pilot_are_listed_page_by_page(app: App, run: Any) -> None:
+    path = f"linking/runs/{run['id']}/pilot"
+    whole = await app.call("GET", path, number="5")
+    first = await app.call("GET", path, number="5", count="3")
+    rest = await app.call("GET", path, number="5", count="3", cursor=first["cursor"])
+    assert [*first["rows"], *rest["rows"]] == whole["rows"]
+    assert (first["links"], rest["links"], "cursor" in rest) == (5, 5, False)
+    more = await app.call("GET", path, number="50")
+    assert (more["links"], more["lookedAt"]) == (8, 8)
+    nobody = await app.call("GET", path, department="none")
+    assert (nobody["links"], nobody["rows"]) == (0, [])
+
+
+@pytest.mark.parametrize("number", ["0", "x", "1.5", "9" * 20])
+async def test_a_number_of_people_that_is_none_is_refused(app: App, run: Any, number: str) -> None:
+    with pytest.raises(Refusal, match="number: how many people at most"):
+        await app.call("GET", f"linking/runs/{run['id']}/pilot", number=number)
+
+
+async def test_of_a_large_plan_a_pilot_names_those_among_its_first_links(
+    app: App, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pilots, "MOST_LOOKED_AT", 2)
+    found = await app.call("GET", f"linking/runs/{run['id']}/pilot")
+    assert (found["more"], found["links"]) == (True, found["lookedAt"])
+    assert 2 <= found["links"] < 8
+
+
+async def test_whom_a_run_has_linked_is_listed(app: App, run: Any) -> None:
+    async def listed(**asked: str) -> set[str]:
+        page = await app.call("GET", f"linking/runs/{run['id']}/decisions", **asked)
+        return {row["identity"]["objectId"] for row in page["decisions"] if "identity" in row}
+
+    assert await listed(linked="true") == set()
+    await pilot(app, run, number=3)
+    job = await pilot(app, run, number=2)
+    assert await listed(linked="true") == await linked(app)
+    page = await app.call("GET", f"linking/runs/{run['id']}/decisions", linked="true", count="2")
+    behind = page["decisions"][-1]["id"]
+    assert len(await listed(linked="true", count="2", cursor=page["cursor"])) == 2
+    assert len(await listed(linked="true", behind=behind)) == 3
+    assert await listed(linked="true", decision="review") == set()
+    assert len(await listed(linked="false")) == 5
+    await app.apply(job)
+    assert await listed(linked="true") == await linked(app)
+
+
+async def test_an_undo_of_a_pilot_is_foreseen_while_the_rest_waits(app: App, run: Any) -> None:
+    (weak, _) = await app.decisions(run, "review")
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [weak["id"]], "action": "link"})
+    await pilot(app, run, rows=[weak["id"], (await app.decisions(run, "link"))[0]["id"]])
+    found = await app.call("GET", f"linking/runs/{run['id']}/undo/preview")
+    assert (found["lookedAt"], found["outcomes"], found["waits"]) == (2, {"undone": 2}, 7)
+    with pytest.raises(Refusal, match="waits for its approval"):
+        await app.call("POST", f"linking/runs/{run['id']}/undo")
+    job = await app.call("GET", f"linking/runs/{run['id']}")
+    assert (job["phase"], job["links"], len(await linked(app))) == ("planned", 7, 2)
+
+
+async def test_what_a_pilot_could_not_link_no_undo_is_foreseen_of(app: App, run: Any) -> None:
+    gone, kept = (await app.decisions(run, "link"))[:2]
+    await app.call("DELETE", f"accounts/{gone['account']['id']}")
+    await pilot(app, run, rows=[gone["id"], kept["id"]])
+    found = await app.call("GET", f"linking/runs/{run['id']}/undo/preview")
+    assert (found["lookedAt"], found["outcomes"]) == (1, {"undone": 1})
 
 
 @pytest.mark.parametrize(

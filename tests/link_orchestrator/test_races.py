@@ -6,9 +6,10 @@ linked it reports.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import scim_users.service
-from infra.local.faults import FaultyTables
+from infra.local.faults import Call, FaultyTables
 from link_orchestrator.messages import Slice
 from link_orchestrator.orchestrator import link_accounts, undo_links
 from shared.directory.directory import Directories, Directory
@@ -127,6 +128,11 @@ class Race:
 
     async def play(self) -> tuple[Directory, Job, Job]:
         """Link both accounts and take that back; return the directory, the run and the undo."""
+        directory, run = await self.link()
+        return directory, run, await self.undo(run)
+
+    async def link(self) -> tuple[Directory, Job]:
+        """Link both accounts; return the directory and the run."""
         directory = await make_directory(self.tables, self.name, 1)
         await directory.policies.set(replace(POLICY, adopt_on_create=True))
         for name in NAMES:
@@ -138,9 +144,14 @@ class Race:
         run = await begin_run(directory, IDENTITIES, POLICY)
         assert await Engine(self.call).play(link_accounts, start_of(directory, run)) == "done"
         await directory.jobs.change(run.id, lambda job: replace(job, approved=job.started))
+        return directory, run
+
+    async def undo(self, run: Job) -> Job:
+        """Take the links of a run back."""
+        directory = await Directories(self.tables).open(self.name)
         undo = await directory.jobs.start("undo", "test", directory.jobs.new_id("undo"), {"run": run.id})
         assert await Engine(self.call).play(undo_links, start_of(directory, undo)) == "done"
-        return directory, run, undo
+        return undo
 
 
 @pytest.mark.parametrize("act", ACTS)
@@ -185,6 +196,60 @@ async def test_provisioning_at_any_step(
         assert not done
     else:
         assert done, "provisioning got through at some step"
+
+
+@pytest.mark.parametrize("act", ACTS)
+async def test_an_undo_at_any_step_of_provisioning_that_came_before_the_gate_was_closed(
+    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """A process may take the gate to be open for GATE_SECONDS, and its request may take longer.
+
+    On Table Storage any one of a request's calls may be late. Those beside it are answered before the undo.
+    """
+    monkeypatch.setattr("shared.directory.records.claims.GIVE_WAY_SECONDS", 0.0)
+    for late in itertools.count(1):
+        race = Race(sqlite_tables, f"at{late}", "", 0, ACTS[act])
+        directory, run = await race.link()
+        confirmed = await find(directory, "ann")
+        assert confirmed
+        await patches(directory)
+        slow = FaultyTables(sqlite_tables)
+        scim = await Directories(slow).open(race.name)
+        numbers, lock, undone = itertools.count(1), asyncio.Lock(), list[Job]()
+
+        async def undo(
+            call: Call,
+            late: int = late,
+            numbers: Iterator[int] = numbers,
+            lock: asyncio.Lock = lock,
+            undone: list[Job] = undone,
+            race: Race = race,
+            run: Job = run,
+        ) -> None:
+            if next(numbers) == late:
+                async with lock:
+                    for _ in range(50):  # turns of the event loop, in which whatever is asked beside it is answered
+                        await asyncio.sleep(0)
+                    undone.append(await race.undo(run))
+
+        slow.before = undo
+        acknowledged = False
+        with suppress(DirectoryError):
+            await ACTS[act](scim)
+            acknowledged = True
+        async with lock:  # a request that is refused may leave a call under way
+            pass
+        if not undone:
+            break
+        assert len(await check_invariants(sqlite_tables, race.name)) == 2, late
+        (row,) = [row for row in await plan_rows(directory, undone[0].id) if row.subject == confirmed.id]
+        ann = await find(directory, "ann")
+        assert ann
+        assert row.decision in ("undone", "undoneInactive"), (late, row)
+        assert (ann.status, ann.link, ann.retired) == (Status.LOCAL, None, False), late
+        assert ann.document()["title"] == "Mr", late
+        assert not (act in ("create", "adopt") and acknowledged), late
+    assert late > 2
 
 
 async def everybody(directory: Directory) -> list[Account]:

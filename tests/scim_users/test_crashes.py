@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +12,16 @@ from typing import Any
 
 import pytest
 
-from infra.local.faults import Call, Crash, Fault, FaultyTables, script
+from infra.local.faults import Crash, Fault, FaultyTables, script
 from scim_users import service
 from scim_users.authority import retire
 from shared.directory.directory import Directory
 from shared.directory.errors import AlreadyExists
 from shared.directory.matching.policy import Policy
-from shared.directory.records import claims, resources
 from shared.directory.records.model import Account, Link, Status, digest_facts
 from shared.directory.sweep import sweep
 from shared.directory.text import timestamp
-from shared.scim.endpoint import Request, Response
+from shared.scim.endpoint import Request
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.invariants import check_invariants, stale_rows
@@ -102,53 +100,4 @@ async def test_a_create_that_was_killed_anywhere_ends_right_when_it_is_sent_agai
         assert await stale_rows(tables) == 0
         await tables.close()
         if number > dying.requests:
-            return
-
-
-async def create_beside_a_deletion(tables: Tables, name: str, made: int, late: Collection[int]) -> int:
-    """Create a user while the account of the identity is deleted, and return how many calls the create made.
-
-    On Table Storage each look is a request of its own, and any may be `late`, by number: those beside it are answered
-    before the deletion begins, and it once that is over.
-    """
-    directory = await small(tables, name, buckets=2)
-    account = await linked(directory)
-    slow = FaultyTables(tables)
-    creating = await reopened(slow, name)
-    for number in range(made):
-        await post(creating, {"userName": f"{number}@contoso.com"})
-    lock, numbers = asyncio.Lock(), itertools.count(1)
-    deletions: list[Response] = []
-
-    async def delete(call: Call) -> None:
-        if next(numbers) in late:
-            async with lock:
-                for _ in range(50):  # turns of the event loop, in which whatever is asked beside it is answered
-                    await asyncio.sleep(0)
-                if not deletions:
-                    deletions.append(
-                        await service.delete(directory, Request("http://x/scim/v2", "entra", id=account.id))
-                    )
-
-    slow.reset()
-    slow.before = delete
-    with suppress(AlreadyExists):
-        assert await post(creating, {"userName": "new@contoso.com", "externalId": KIM}) == account.id, late
-    assert len(await check_invariants(tables, name)) == 1 + made, late
-    return slow.requests
-
-
-@pytest.mark.parametrize("made", [0, 1], ids=["checked first", "checked beside"])
-async def test_a_create_while_the_account_of_its_identity_is_deleted_makes_no_second_one(
-    sqlite_tables: SqliteTables, monkeypatch: pytest.MonkeyPatch, made: int
-) -> None:
-    """Whichever one or two of its calls are late."""
-    monkeypatch.setattr(claims, "GIVE_WAY_SECONDS", 0.0)
-    monkeypatch.setattr(resources, "SURE", 1)
-    for first in itertools.count(1):
-        for second in itertools.count(first):
-            requests = await create_beside_a_deletion(sqlite_tables, f"at{first}and{second}", made, {first, second})
-            if second > requests:
-                break
-        if first > requests:
             return

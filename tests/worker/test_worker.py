@@ -209,6 +209,8 @@ def test_the_orchestrators_of_the_app_ask_for_their_passes(drive: Drive) -> None
         "preview_groups": "preview_groups",
         "undo_import": "undo_import",
         "undo_group_import": "undo_group_import",
+        "preview_import_undo": "foresee_import",
+        "preview_group_import_undo": "foresee_group_import",
     }
     calls += [{"function": name, "inputs": {"context": _replay(name, START.to_json())}} for name in others]
     with_groups = START.model_copy(update={"groups": True}).to_json()

@@ -114,10 +114,15 @@ async function sendWhenAnswered(form, button) {
   setTimeout(say, SECOND, "The server is at work on what you sent. This page goes on by itself: leave it open.");
 }
 
+/** The buttons of a form, also those that stand elsewhere on the page. */
+function buttonsOf(form) {
+  return [...form.elements].filter((one) => one.type === "submit");
+}
+
 /** Let a form be sent again. */
 function release(form) {
   delete form.dataset.sent;
-  for (const button of form.querySelectorAll("button")) button.removeAttribute("aria-disabled");
+  for (const button of buttonsOf(form)) button.removeAttribute("aria-disabled");
 }
 
 /** A press of a button counts once: the second one would be refused by the server anyway. */
@@ -133,7 +138,7 @@ function sendOnce(event) {
     if (wrong) return void input.reportValidity();
   }
   form.dataset.sent = "yes";
-  for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
+  for (const button of buttonsOf(form)) button.setAttribute("aria-disabled", "true");
   sendWhenAnswered(form, event.submitter);
 }
 
@@ -198,14 +203,16 @@ addEventListener("click", moveRow);
 const here = new URL(location);
 if (here.searchParams.has("said")) {
   here.searchParams.delete("said");
+  here.hash = ""; // the field that was refused before leads nowhere any more
   history.replaceState(null, "", here);
 }
 
 showTimes(document);
 nameCells(document);
 for (const box of document.querySelectorAll("[data-tick-all]")) box.hidden = false;
-document.querySelector("tr[data-at]")?.focus();
-document.querySelector("[data-focus]")?.focus();
+// What was refused comes first; then the row to go on with; then what was done: Tab goes on from there.
+const first = [".errors", "tr[data-at]", "[data-focus]", ".said"].map((one) => document.querySelector(one)).find(Boolean);
+first?.focus({ preventScroll: first.matches(".said") });
 addEventListener("change", tickAll);
 for (const element of document.querySelectorAll("[data-progress]")) follow(element);
 addEventListener("submit", sendOnce);

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from link_orchestrator.names import label_of
 from link_orchestrator.portal.forms import NOTHING_SENT, Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.words import in_words
+from link_orchestrator.portal.pages.last_plan import Said, of_account
 from shared.scim.errors import InvalidValue
 
 GROUPS: Final = 20
@@ -36,51 +37,15 @@ RULES: Final = {
 }
 """What a link rests on, in words; other rules by their names."""
 KNOWN: Final = "linking/known-identities/{id}"
-"""Where the API says whose an object id is."""
-LABELS: Final[Mapping[str, str]] = {
-    "userName": "Sign-in name",
-    "displayName": "Display name",
-    "name.formatted": "Whole name",
-    "name.givenName": "First name",
-    "name.familyName": "Last name",
-    "title": "Title",
-    "active": "May sign in",
-    "externalId": "Object ID in Entra",
-    "emails[work]": "E-mail address",
-    "enterprise.employeeNumber": "Employee number",
-    "enterprise.department": "Department",
-    "applicationId": "Key of the application",
-    "former userNames": "Sign-in names before",
-    "evidence.nameId": "NameID of a past sign-in",
-    "evidence.objectId": "Object ID of a past sign-in",
-    "evidence.verifiedEmails": "Addresses that the application verified",
-}
-"""What attributes are called in words; others by their names alone."""
-
+"""Where the API says whose an object id or user principal name is."""
+NOBODY: Final = (
+    "identity: nobody of this sign-in name is in what was read and is kept: type the person's object ID, or bring the "
+    "users of Entra again by Import"
+)
 NOT_KEPT: Final = "a value that is not kept"
 """What an attribute became where nobody knows it any more."""
 
-PARTS: Final[Mapping[str, str]] = {
-    "name": "Name",
-    "emails": "E-mail addresses",
-    "phoneNumbers": "Telephone numbers",
-    "addresses": "Addresses",
-    "protected": "Protected",
-    "evidence": "Past sign-ins",
-    "status": "Who manages it",
-    "link": "Link",
-    "parted": "Whom it was taken apart from",
-    "retired": "Deleted by Entra",
-}
-"""What attributes are called that come with all their parts."""
-
 Document = Mapping[str, Any]
-
-
-def label_of(name: str) -> str:
-    """Return what an attribute is called in words, by its name in the API; of an extension by that behind its URN."""
-    short = name.rpartition(":")[2]
-    return LABELS.get(short) or PARTS.get(short) or LABELS.get(f"enterprise.{short}") or in_words(short)
 
 
 class Attribute(NamedTuple):
@@ -116,9 +81,10 @@ class Account:
     form: Form = NOTHING_SENT
     conflict: bool = False
     """Whether somebody changed the account while this person's form was open."""
-    labels: Mapping[str, str] = field(default_factory=lambda: LABELS)
     person: Document | None = None
     """Whom it is linked with, as they were read, None where nobody knows."""
+    planned: Said | None = None
+    """What the last plan says of it, None where no plan that is kept knows it."""
 
     @property
     def deleted(self) -> bool:
@@ -287,7 +253,7 @@ def worded(change: Document) -> Document:
     others = [label_of(name) for name in change["attributes"] if name not in change.get("values", {})]
     return {
         **change,
-        "told": [(LABELS.get(name) or label_of(name), *texts) for name, *texts in told],
+        "told": [(label_of(name), *texts) for name, *texts in told],
         "attributes": others,
     }
 
@@ -319,7 +285,7 @@ def _clean(text: str) -> list[str]:
 
 
 async def find_known(asked: Asked, identity: str) -> Document | None:
-    """Return whose an id is, as the API has it; None where nobody knows, and for one that is no object id."""
+    """Return whose an id or name is, as the API has it; None where nobody knows, and for what is neither."""
     try:
         found: Document | None = await asked.api.find(KNOWN, id=identity)
     except InvalidValue:
@@ -362,6 +328,7 @@ async def read(asked: Asked, *, groups: bool = True) -> Account:
         asked.form,
         asked.refusal is not None and asked.refusal.status == 412,
         person=known and known["identity"],
+        planned=None if document.get("deleted") else await of_account(asked, document),
     )
 
 
@@ -389,10 +356,21 @@ def _here(asked: Asked, said: str) -> SeeOther:
 
 
 async def look(asked: Asked) -> Outcome:
-    """Lead to the page that says whose an object id is before the account is linked with it."""
-    identity = asked.form["identity"].strip()
-    await asked.api.find(KNOWN, id=identity)  # it refuses what is no object id
-    return SeeOther(f"accounts/{asked.path['id']}/link", query={"identity": identity})
+    """Lead to the page that says whose an object id or sign-in name is before the account is linked with it."""
+    return SeeOther(f"accounts/{asked.path['id']}/link", query={"identity": await named_person(asked)})
+
+
+async def named_person(asked: Asked) -> str:
+    """Return the object id of the person whom a form names, by it or by the sign-in name in Entra.
+
+    Raises InvalidValue for what is neither, and for the name of nobody who was read.
+    """
+    typed = asked.form["identity"].strip()
+    if known := await asked.api.find(KNOWN, id=typed):  # it refuses what is neither
+        return str(known["identity"]["id"])
+    if "@" in typed:
+        raise InvalidValue(NOBODY)
+    return typed
 
 
 async def release(asked: Asked) -> Outcome:

@@ -27,6 +27,10 @@ WORDS: Final = {
     "groups_import_cancel": "cancelled an import of groups",
     "accounts_import_undo_start": "took an import of accounts back",
     "groups_import_undo_start": "took an import of groups back",
+    "accounts_undo_preview_start": "looked at what taking an import of accounts back would do",
+    "groups_undo_preview_start": "looked at what taking an import of groups back would do",
+    "accounts_undo_preview_cancel": "cancelled a preview",
+    "groups_undo_preview_cancel": "cancelled a preview",
     "accounts_preview_import": "imported accounts as previewed",
     "groups_preview_import": "imported groups as previewed",
     "accounts_preview_cancel": "cancelled a preview",
@@ -35,6 +39,8 @@ WORDS: Final = {
     "groups_undo_cancel": "stopped taking an import back",
     "linking_identities_upload": "brought identities",
     "linking_groups_upload": "brought groups of Entra",
+    "linking_identities_remove": "removed an upload of identities",
+    "linking_groups_remove": "removed an upload of groups of Entra",
     "linking_run_start": "started a run",
     "linking_run_review": "reviewed rows of a plan",
     "linking_run_decide": "decided on rows of a plan by a file",
@@ -65,6 +71,8 @@ JOBS: Final = {
     "grouppreview": "An import of groups is previewed",
     "importundo": "An import is taken back",
     "groupimportundo": "An import of groups is taken back",
+    "importundopreview": "The undo of an import is previewed",
+    "groupimportundopreview": "The undo of an import of groups is previewed",
     "verification": "Links are verified",
 }
 """What a job of each kind that takes time does, in words."""

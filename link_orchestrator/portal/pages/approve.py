@@ -19,7 +19,7 @@ async def approve(asked: Asked) -> Outcome:
     """Approve all of the plan, or what pilots left of it, by its number."""
     run = await Run.read(asked)
     body: dict[str, Any] = {
-        "links": of_approval.number(asked, "links", run.links),
+        "links": of_approval.number(asked, "links", of_approval.links_shown(asked, run)),
         "acknowledged": of_approval.acknowledged(asked, run),
     }
     if "groups" in asked.form:

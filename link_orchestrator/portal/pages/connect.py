@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
+from link_orchestrator.portal.pages.of_run import count_apart, why_stopped
 from link_orchestrator.portal.remedies import WARNED
 from link_orchestrator.prediction.mapping import ACTIVE, DEFAULT, EXTERNAL_ID, USER_NAME
 from shared.scim.errors import InvalidSyntax, InvalidValue
@@ -96,6 +96,8 @@ class Connect:
     adopts: bool = False
     linked: int = 0
     """Accounts that the last run with links linked; 0 where provisioning is to stay off."""
+    stopped: str = ""
+    """Why provisioning stays stopped after an undo, "" where no undo says so."""
     switch: str = SWITCH
     others: Sequence[tuple[Sequence[str], str]] = OTHERS
     soon: int = SOON
@@ -115,6 +117,8 @@ async def show(asked: Asked) -> Outcome:
         asked.api.get("directory", states=""),
         asked.api.get("linking/runs"),
     )
+    latest, runs = directory["latest"], page["runs"]
+    stopped = why_stopped(latest, runs, await count_apart(asked, latest, runs))
     return Shown(
         "connect.html",
         Connect(
@@ -123,17 +127,16 @@ async def show(asked: Asked) -> Outcome:
             graph=sources["graph"],
             mapped=compare(mapping["mapping"], policy),
             name_id=policy["nameIdSource"],
-            linked=_linked(directory["latest"], page["runs"]),
+            linked=0 if stopped else _linked(runs),
+            stopped=stopped,
             adopts=bool(policy["adoptOnCreate"]),
             credentials=[_credential(one) for one in connection["credentials"]],
         ),
     )
 
 
-def _linked(latest: Mapping[str, Document], runs: Sequence[Document]) -> int:
-    """Return how many accounts the last run linked that ended with links; 0 where an undo is the last to change any."""
-    if words.stays_stopped(latest, runs):
-        return 0
+def _linked(runs: Sequence[Document]) -> int:
+    """Return how many accounts the last run linked that ended with links of which none was taken back; 0 for none."""
     made = (int(run["counts"].get("linked", 0)) for run in runs if "ended" in run and "takenBack" not in run)
     return next(filter(None, made), 0)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from link_orchestrator import words
+from link_orchestrator import names, words
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.all_rows import ACTIONS
@@ -19,6 +20,10 @@ from shared.scim.errors import InvalidValue
 
 ROWS: Final = 50
 """Rows on a page."""
+LOOKED_AT_ONCE: Final = 5_000
+"""Rows that the API looks through in one request by a condition."""
+PATIENCE_SECONDS: Final = 0.2
+"""Seconds after which a page does not go on looking by itself for a row that meets its conditions."""
 FILED: Final = ("taken", "same")
 """What the address says of a file that was taken whole: rows decided by it, and rows that were so already."""
 FILES: Final = {
@@ -26,6 +31,14 @@ FILES: Final = {
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 """What a file of decisions is, by the end of its name: what a browser says of it depends on what is installed."""
+
+
+class Linked(NamedTuple):
+    """Somebody whom a file excludes and this plan links all the same."""
+
+    line: int
+    name: str
+    row: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,11 @@ class Decisions:
     taken: int = 0
     same: int = 0
     """Rows of a file that had been decided so before."""
+    looked: int = 0
+    """Rows that were looked through for those of the page, where there are none, about."""
+    linked: Sequence[Linked] = ()
+    """Whom a file excludes and the plan links all the same; `many` is how many they are."""
+    many: int = 0
     ticked: Sequence[str] = ()
     together: int = 0
     """Rows that were decided together just now."""
@@ -92,6 +110,8 @@ class Decisions:
         if [*self.asked] == ["changes"]:
             impact: Mapping[str, int] = self.run.document.get("impact", {})
             return impact.get("accounts" if self.asked["changes"] == "any" else self.asked["changes"])
+        if self.asked == {"linked": "true"}:
+            return self.run.linked
         if self.asked.keys() - {"decision"}:
             return None
         decision = self.asked.get("decision", "")
@@ -121,7 +141,7 @@ class Decisions:
 
     @property
     def rules(self) -> Sequence[tuple[str, str]]:
-        return [("", "Any rule"), *((one, words.rule_in_words(one)) for one in RULES)]
+        return [("", "Any rule"), *((one, names.rule_in_words(one)) for one in RULES)]
 
 
 async def show(asked: Asked) -> Outcome:
@@ -134,9 +154,14 @@ async def _read(asked: Asked, **more: Any) -> Decisions:
     wanted = looked_for(asked)
     cursor = asked.query.get("cursor", "")
     page: Document = {"decisions": ()}
-    wrong = ""
+    wrong, at, looks, began = "", cursor, 0, monotonic()
     try:
-        page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=str(ROWS), **wanted)
+        while True:
+            page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=at, count=str(ROWS), **wanted)
+            at, looks = page.get("cursor", ""), looks + 1
+            # Of a large plan few rows may meet a condition: nobody is to press Next through pages without any.
+            if page["decisions"] or not at or monotonic() - began > PATIENCE_SECONDS:
+                break
     except (InvalidValue, ValidationError) as error:
         wrong = problem(error)[2]
     rows = [Row(one, run.waits) for one in page["decisions"]]
@@ -144,6 +169,7 @@ async def _read(asked: Asked, **more: Any) -> Decisions:
     ticked = asked.form.all("rows")
     together = digits(asked.query.get("together", "")) or 0
     told: dict[str, Any] = {"ticked": ticked, "together": min(together, ROWS), "then": then}
+    told |= {"looked": looks * LOOKED_AT_ONCE}
     told |= {"last": await _last(asked, rows, after)}
     told |= {name: digits(asked.query.get(name, "")) or 0 for name in FILED}
     return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong=wrong, **{**told, **more})
@@ -156,7 +182,8 @@ async def _last(asked: Asked, rows: Sequence[Row], row_id: str) -> Row | None:
     if here := next((row for row in rows if row.id == row_id), None):
         return here
     try:
-        found = await asked.api.find("linking/runs/{id}/decisions/{row}", id=asked.path["id"], row=row_id)
+        path, run = "linking/runs/{id}/decisions/{row}", asked.path["id"]
+        found = await asked.api.find(path, id=run, row=row_id, identities="false")
     except InvalidValue:  # the address was written by hand
         return None
     return Row(found["row"]) if found else None
@@ -208,14 +235,21 @@ async def decide_by_file(asked: Asked) -> Outcome:
     answer = await asked.api.post("linking/runs/{id}/decisions", file.content, kind, id=asked.path["id"], by=by)
     counts = {"taken": answer["reviewed"], "same": answer["unchanged"]}
     if not answer["notTaken"]:
-        told = {name: str(count) for name, count in counts.items() if count}
-        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", {**looked_for(asked), **told})
-    refused = [NotTaken(f"Line {one['line']:,}", one["reason"]) for one in answer["refused"]]
+        taken = {name: str(count) for name, count in counts.items() if count}
+        return SeeOther(f"runs/{asked.path['id']}/decisions", "filed", {**looked_for(asked), **taken})
+    refused = [NotTaken(f"Line {one['line']:,}{_who(one, ': ')}", one["reason"]) for one in answer["refused"]]
     if (left := answer["notTaken"] - len(refused)) > 0:
         refused.append(NotTaken(f"{left:,} more lines", "Correct these first, and send the file again."))
-    reasons = {"left_out": answer["notTaken"], "by_reason": answer["byReason"]}
-    view = await _read(asked, not_taken=refused, **reasons, **counts)
-    return Shown("decisions.html", view)
+    told: dict[str, Any] = {"left_out": answer["notTaken"], "by_reason": answer["byReason"]}
+    linked = answer["linkedAllTheSame"]
+    told |= {"linked": [Linked(one["line"], _who(one), one["row"]) for one in linked["lines"]], "many": linked["count"]}
+    return Shown("decisions.html", await _read(asked, not_taken=refused, **told, **counts))
+
+
+def _who(line: Document, before: str = "") -> str:
+    """Return whom a line of a file is about, by every name that is known, behind a text; "" for nobody."""
+    known = [str(line[name]) for name in ("displayName", "userName", "objectId") if line.get(name)]
+    return f"{before}{', '.join(dict.fromkeys(known))}" if known else ""
 
 
 PAGES: Final = (

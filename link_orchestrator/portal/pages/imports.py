@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.of_import import STOPS, page_of, path_of, read_problems
-from shared.scim.errors import InvalidValue
+from link_orchestrator.portal.pages.of_import import STOPS, Read, find_beside, page_of, path_of, read_problems
 
 
 async def show_import(asked: Asked) -> Outcome:
@@ -16,16 +14,18 @@ async def show_import(asked: Asked) -> Outcome:
     read = await read_problems(asked, "import", "groupimport")
     path = path_of(asked.path["id"], "import", "groupimport")
     undo = await asked.api.find(f"{path}/{{id}}/undo", id=asked.path["id"])
-    # Not by the directory's document, which looks at accounts: this page is read every few seconds while one goes on.
-    runs = (await asked.api.get("linking/runs", count="1"))["runs"]
-    undos = (await asked.api.get("linking/undos", count="1"))["undos"]
-    # A run that was approved before the import linked nobody whom it made.
-    links = runs[0]["counts"].get("linked", 0) if runs and runs[0].get("approved", "") > read.job["started"] else 0
-    waits = runs and runs[0]["phase"] == "planned" and runs[0]["started"] > read.job["started"]
-    read = replace(read, waiting=runs[0] if waits else None)
-    if not links or any(undo["options"].get("run") == runs[0]["id"] for undo in undos):
-        return Shown("import.html", replace(read, undo=undo))
-    return Shown("import.html", replace(read, undo=undo, run=runs[0]["id"], links=links))
+    beside = await find_beside(asked, read.job)
+    return Shown("import.html", replace(read, undo=undo, beside=beside, open_rows=await _open_rows(asked, read)))
+
+
+async def _open_rows(asked: Asked, read: Read) -> int | None:
+    """Return how many rows of an import a plan warns of, None where that is not known or there is nothing to say."""
+    if read.job["kind"] != "import" or "ended" not in read.job or not read.job["counts"].get("refused"):
+        return None
+    unread = await asked.api.get("linking/unread")
+    rows = {one["import"]: int(one["rows"]) for one in unread["files"]}
+    known = read.job["id"] in rows or sum(rows.values()) == unread["rows"]
+    return rows.get(read.job["id"], 0) if known else None
 
 
 async def cancel_import(asked: Asked) -> Outcome:
@@ -35,19 +35,13 @@ async def cancel_import(asked: Asked) -> Outcome:
     return SeeOther(page_of(job_id), said="cancelled")
 
 
-async def undo_import(asked: Asked) -> Outcome:
-    """Take an import back."""
-    job_id, asked_for = asked.path["id"], asked.form["activate"].strip()
-    path = path_of(job_id, "import", "groupimport")
-    body: object = None
-    if asked_for and path == "accounts/imports":
-        if (number := digits(asked_for)) is None:
-            raise InvalidValue("activate: a number, or nothing")
-        body = {"activate": number}
-    undo = await asked.api.post(f"{path}/{{id}}/undo", body, id=job_id)
-    return SeeOther(page_of(undo["id"]))
+async def look(asked: Asked) -> Outcome:
+    """Have it counted what taking an import back would do."""
+    job_id = asked.path["id"]
+    preview = await asked.api.post(f"{path_of(job_id, 'import', 'groupimport')}/{{id}}/undo/preview", id=job_id)
+    return SeeOther(page_of(preview["id"]))
 
 
 PAGES: Final = (
-    Page("imports/{id}", show_import, {"cancel": cancel_import, "undo": undo_import}, under="import", notices=STOPS),
+    Page("imports/{id}", show_import, {"cancel": cancel_import, "look": look}, under="import", notices=STOPS),
 )

@@ -20,6 +20,8 @@ _PLACES: Final = {
     "grouppreview": "previews",
     "importundo": "import-undos",
     "groupimportundo": "import-undos",
+    "importundopreview": "undo-previews",
+    "groupimportundopreview": "undo-previews",
     "identities": "uploads",
     "entragroups": "uploads",
 }

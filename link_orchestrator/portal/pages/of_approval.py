@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from link_orchestrator.portal.forms import digits
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
-from link_orchestrator.portal.pages.of_plan import RULES, Row
+from link_orchestrator.portal.pages.of_plan import Row
 from link_orchestrator.portal.pages.of_run import Document, Run, Warned
-from link_orchestrator.words import keeps_name, rule_in_words
 from shared.scim.errors import InvalidValue
 
 POLICY_CHANGED: Final = "policyChanged"
 """Code of the warning that the directory's policy is another than the plan's."""
 MOST_LOOKED_AT: Final = 5_000
 """Links of a plan that are held against the policy with the page, in a tenth of a second; of more by a press."""
-MOST_COUNTED: Final = 50
-"""Rows of a pilot of which it is counted what becomes of them: those that a page of decisions can tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +25,12 @@ class Approval:
     run: Run
     seen: Collection[str] = ()
     """Warnings whose boxes are ticked."""
-    rows: Sequence[str] = ()
-    """Rows that a pilot links, by their ids; none for a pilot by a number or a filter."""
-    renamed: int | None = None
-    """How many of these rows' people get another sign-in name with the first cycle; None where that was not counted."""
     left_out: Document | None = None
     """Links of the plan that the policy would refuse by now, as the API counts them; None where that was not asked."""
+    decided: Document | None = None
+    """What was decided about rows since the page was opened that was sent; None for nothing."""
+    approvals: Sequence[Document] = ()
+    """Pilots that were approved since then."""
 
     @property
     def open(self) -> Sequence[Warned]:
@@ -51,6 +47,11 @@ class Approval:
         return self.left_out is None and any(one.document["code"] == POLICY_CHANGED for one in self.run.warnings)
 
     @property
+    def decided_rows(self) -> Sequence[Row]:
+        """The rows about which somebody decided since then, the latest first."""
+        return [Row(one) for one in (self.decided or {}).get("rows", ())]
+
+    @property
     def policy_leaves_out_more(self) -> bool:
         """Whether somebody was excluded, or an account set aside, since the plan was made."""
         return any((self.left_out or {}).get("entries", {}).values())
@@ -65,28 +66,23 @@ class Approval:
         """The first of them."""
         return [Row(one["row"]) for one in (self.left_out or {}).get("rows", ())]
 
-    @property
-    def rules(self) -> Sequence[tuple[str, str]]:
-        return [("", "Any rule"), *((one, rule_in_words(one)) for one in RULES)]
-
 
 async def read(asked: Asked) -> Approval:
     """Return what the page shows, with what was ticked."""
-    rows = asked.form.all("rows")
-    renamed = await _renamed(asked, rows) if 0 < len(rows) <= MOST_COUNTED else None
     run = await Run.read(asked)
     counts = run.waits and (run.links <= MOST_LOOKED_AT or asked.query.get("count") == "yes")
     left_out = await asked.api.get("linking/runs/{id}/left-out", id=run.id) if counts else None
-    return Approval(run, asked.form.all("acknowledged"), rows, renamed, left_out)
+    seen, known = digits(asked.form["reviews"]), digits(asked.form["approvals"])
+    anew = run.waits and seen is not None and seen != run.reviews
+    decided = await asked.api.get("linking/runs/{id}/decided", id=run.id, since=str(seen)) if anew else None
+    approvals = run.approvals[known:] if known is not None else ()
+    return Approval(run, asked.form.all("acknowledged"), left_out, decided, approvals)
 
 
-async def _renamed(asked: Asked, rows: Sequence[str]) -> int:
-    """Return of how many rows the first cycle changes the sign-in name."""
-    path = "linking/runs/{id}/decisions/{row}"
-    asking = (asked.api.get(path, id=asked.path["id"], row=row) for row in rows)
-    found = await asyncio.gather(*asking, return_exceptions=True)  # the API refuses what is no row once it is sent
-    changes = [Row(one["row"]).changes for one in found if isinstance(one, dict)]
-    return sum("userName" in one and not keeps_name(one) for one in changes)
+def links_shown(asked: Asked, run: Run) -> int | None:
+    """Return the number of links that the page showed; None where the plan is another by now, which the API says."""
+    same = asked.form["reviews"] in ("", str(run.reviews)) and asked.form["approvals"] in ("", str(len(run.approvals)))
+    return run.links if same else None
 
 
 async def send(asked: Asked, body: Mapping[str, Any], said: str) -> Outcome:

@@ -22,6 +22,8 @@ _PATHS: Final = {
     "grouppreview": "groups/previews",
     "importundo": "accounts/undos",
     "groupimportundo": "groups/undos",
+    "importundopreview": "accounts/undo-previews",
+    "groupimportundopreview": "groups/undo-previews",
     "identities": "linking/identities",
     "entragroups": "linking/groups",
 }
@@ -38,8 +40,34 @@ def path_of(job_id: str, *kinds: str) -> str:
 def page_of(job_id: str) -> str:
     """Return the path of a job's page."""
     kind = (_KIND.match(job_id) or [""])[0]
-    place = "previews" if kind.endswith("preview") else "import-undos" if kind.endswith("undo") else "imports"
-    return f"{'uploads' if kind in ('identities', 'entragroups') else place}/{job_id}"
+    ends = (("undopreview", "undo-previews"), ("preview", "previews"), ("undo", "import-undos"), ("import", "imports"))
+    place = next((place for end, place in ends if kind.endswith(end)), "uploads")
+    return f"{place}/{job_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands in the way of taking an import back as a whole."""
+
+    run: str = ""
+    """The last run of the directory, "" where nothing of it is linked."""
+    links: int = 0
+    """Accounts that it linked, and no undo took back."""
+    waiting: Document | None = None
+    """The run whose plan waits for its approval and may know accounts of the import, None for none."""
+
+
+async def find_beside(asked: Asked, imported: Document) -> Beside:
+    """Ask the API what stands in the way of taking an import back as a whole."""
+    # Not by the directory's document, which looks at accounts: the page of an import is read every few seconds.
+    runs = (await asked.api.get("linking/runs", count="1"))["runs"]
+    undos = (await asked.api.get("linking/undos", count="1"))["undos"]
+    waits = runs and runs[0]["phase"] == "planned" and runs[0]["started"] > imported["started"]
+    # A run that was approved before the import linked nobody whom it made.
+    links = runs[0]["counts"].get("linked", 0) if runs and runs[0].get("approved", "") > imported["started"] else 0
+    if not links or any(undo["options"].get("run") == runs[0]["id"] for undo in undos):
+        return Beside(waiting=runs[0] if waits else None)
+    return Beside(runs[0]["id"], links, runs[0] if waits else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +82,10 @@ class Read:
     at_first: bool = True
     undo: Document | None = None
     """The undo of an import, None where there is none."""
-    run: str = ""
-    """The last run of the directory, "" where nothing of it is linked."""
-    links: int = 0
-    """Accounts that it linked, and no undo took back."""
-    waiting: Document | None = None
-    """The run whose plan waits for its approval and may know accounts of the import, None for none."""
+    open_rows: int | None = None
+    """Rows of an import that no import took so far, None where that is not known."""
+    beside: Beside | None = None
+    """What stands in the way of taking an import back."""
 
     @property
     def of_groups(self) -> bool:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from link_orchestrator import words
+from link_orchestrator.names import label_of
 from link_orchestrator.portal.page import Asked, Outcome, SeeOther
-from link_orchestrator.portal.pages.account import label_of
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run
 from link_orchestrator.words import Bar, Bars
 
@@ -60,6 +60,11 @@ class OfJob:
     @property
     def outcomes(self) -> Sequence[tuple[str, Bar, int]]:
         return [(name, bar, self.counts[name]) for name, bar in self.known.items() if self.counts.get(name)]
+
+    @property
+    def expected(self) -> int:
+        """How many of the links that a verification found not confirmed wait as the plan expected."""
+        return words.expected_to_wait(self.job or {})
 
     @property
     def taken_back(self) -> int:

@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked
 from link_orchestrator.portal.pages.of_run import Document
-from link_orchestrator.portal.remedies import DECIDED
+from link_orchestrator.portal.remedies import DECIDED, NAMED_HERE
 from link_orchestrator.words import Bar
 from shared.scim.errors import InvalidValue
 
 CONDITIONS: Final = (
     "decision", "reviewed", "rule", "evidence", "domain", "department", "warning", "changes", "predicted", "score",
-    "parted",
+    "parted", "linked",
 )  # fmt: skip
 """Query parameters by which the API chooses rows."""
 LINKABLE: Final = ("review", "outsideVerifiedDomains")
@@ -116,6 +116,14 @@ class Row:
         return found if found.get("action", "leave") != "leave" else {}
 
     @property
+    def is_to_link(self) -> bool:
+        """Whether an approval links it, as it was planned and decided, and none has yet."""
+        action = self.review.get("action")
+        return "outcome" not in self.document and (
+            action == "link" or (self.decision == "link" and action != "exclude")
+        )
+
+    @property
     def seen(self) -> str:
         """What a form sends to say which decision about the row its page showed."""
         return f"{self.id} {self.document.get('review', {}).get('at', '')}"
@@ -123,7 +131,8 @@ class Row:
     @property
     def remedy(self) -> str:
         """What would make it a link."""
-        return DECIDED.get(self.decision, str(self.document.get("remedy", "")))
+        here = NAMED_HERE.get(self.decision) if self.changeable else None
+        return here or DECIDED.get(self.decision, str(self.document.get("remedy", "")))
 
     @property
     def rules(self) -> Sequence[str]:

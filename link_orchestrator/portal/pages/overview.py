@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 from link_orchestrator import words
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.accounts import STATES
+from link_orchestrator.portal.pages.made_up import bring, find_brought, is_untouched
 from link_orchestrator.portal.pages.of_run import DECIDABLE, STAYS_STOPPED, count_apart, why_stopped
 from link_orchestrator.words import counted
 from shared.scim.errors import InvalidValue
@@ -61,6 +61,8 @@ class Overview:
     next: Next
     done: Sequence[str]
     may_try: bool
+    made_up: bool = False
+    """Whether something is here that made-up people brought."""
 
     @classmethod
     def of(
@@ -72,6 +74,7 @@ class Overview:
         now: datetime,
         *,
         samples: bool = False,
+        made_up: bool = False,
         apart: int = 0,
     ) -> Self:
         """Return the view of the API's documents; `apart` is what count_apart() says."""
@@ -87,6 +90,7 @@ class Overview:
             next=step,
             done=(*STEPS[:1], *done) if connected else done,
             may_try=samples and is_empty(directory),
+            made_up=made_up,
         )
 
     @property
@@ -119,6 +123,11 @@ class Overview:
         return found
 
     @property
+    def expected(self) -> int:
+        """How many links wait as the plan expected."""
+        return words.expected_to_wait(self.verification or {})
+
+    @property
     def verification(self) -> Document | None:
         """The latest verification, if it is of the latest run, and nothing of that was taken back since."""
         found: Document | None = self.directory["latest"].get("verification")
@@ -139,8 +148,13 @@ def _is_about(job: Document, run: Document) -> bool:
 def find_next(directory: Document, policy: Document, apart: int = 0) -> Next:
     """Return the one thing to do next; `apart` is how many links of an undo nobody made again."""
     latest = directory["latest"]
-    run, brought = latest.get("run"), latest.get("import")
-    if run is not None:
+    run, brought, back = latest.get("run"), latest.get("import"), latest.get("importundo")
+    if back is not None and "ended" not in back:
+        text = "Its page says of every account what became of it. You can close this page: it goes on by itself."
+        title, button = "An import is being taken back", "See how far it is"
+        return Next("Import", title, text, button, f"import-undos/{back['id']}")
+    is_empty_again = run is not None and "ended" in run and not directory["accounts"]
+    if run is not None and not is_empty_again:
         return _next_of_run(run, latest, directory.get("runs", [run]), apart)
     if brought is not None and "ended" not in brought:
         text = "You can close this page: it goes on by itself, and can be taken back."
@@ -231,24 +245,41 @@ def _after_linking(run: Document, verification: Document | None, here: str) -> N
     if verification["phase"] != "done":
         text = f"The verification is {verification['phase']}, so that nobody knows of every link. It can be made again."
         return Next("Verify", "The links are not verified", text, "Verify again", here)
-    if counts.get("unconfirmed") or counts.get("created"):
+    expected = words.expected_to_wait(verification)
+    if counts.get("unconfirmed", 0) > expected or counts.get("created"):
         return Next("Verify", "Not every link is confirmed", _not_confirmed(verification), "See whose, and why", here)
+    title = "Every link is confirmed, or waits as expected" if expected else "Every link is confirmed"
+    if alike := counts.get("alike", 0):
+        are = "is" if alike == 1 else "are"
+        text = f"{counted(alike, 'account')} that provisioning created {are} much alike one that is managed here."
+        text += " One person may have both: look at them."
+        return Next("", title, text, "See who is alike", here)
+    if expected:
+        text = f"{_waits_as_expected(expected)} When people come or leave, make another plan."
+        return Next("", title, text, "Make another plan", "plan")
     text = "Provisioning found everybody whom the last run linked. When people come or leave, make another plan."
-    return Next("", "Every link is confirmed", text, "Make another plan", "plan")
+    return Next("", title, text, "Make another plan", "plan")
 
 
 def _not_confirmed(verification: Document) -> str:
     counts = verification["counts"]
-    waiting, made = counts.get("unconfirmed", 0), counts.get("created", 0)
-    expected = verification.get("predicted", {}).get("skipped", 0)
+    expected, made = words.expected_to_wait(verification), counts.get("created", 0)
+    waiting = counts.get("unconfirmed", 0) - expected
     told = [f"Provisioning has not come through {counted(waiting, 'link')} yet." if waiting else ""]
     if expected:
-        are = "person is" if expected == 1 else "people are"
-        told.append(f"Of these the plan expected {expected:,} to wait: the {are} disabled in Entra, or left out there.")
+        told.append(_waits_as_expected(expected))
     if made:
         whom = "it" if made == 1 else "them"
         told.append(f"It created {counted(made, 'account')} instead of finding {whom}.")
     return " ".join(filter(None, told))
+
+
+def _waits_as_expected(expected: int) -> str:
+    wait, are = ("waits", "person is") if expected == 1 else ("wait", "people are")
+    return (
+        f"{counted(expected, 'link')} {wait} as the plan expected: the {are} disabled in Entra, or left out there. "
+        "Nothing is to be done about that."
+    )
 
 
 def _ending(credentials: Sequence[Document], now: datetime) -> list[Ending]:
@@ -280,8 +311,10 @@ async def show(asked: Asked) -> Outcome:
         # The list of jobs has not what the plan expected.
         found = await asked.api.get("linking/verifications/{id}", id=found["id"])
         directory = {**directory, "latest": {**directory["latest"], "verification": found}}
-    samples = asked.samples is not None
-    view = Overview.of(directory, policy, connection, refused, datetime.now(UTC), samples=samples, apart=apart)
+    brought = bool(await find_brought(asked)) if asked.samples else False
+    samples = asked.samples is not None and await is_untouched(asked)
+    now = datetime.now(UTC)
+    view = Overview.of(directory, policy, connection, refused, now, samples=samples, made_up=brought, apart=apart)
     return Shown("overview.html", view)
 
 
@@ -291,10 +324,9 @@ async def try_it(asked: Asked) -> Outcome:
         raise InvalidValue("there are no made-up people here: only the server on your own machine has them")
     if not is_empty(await asked.api.get("directory")):
         raise InvalidValue("this directory has people already, and made-up ones would change its policy")
-    files = asked.samples.files()
-    await asked.api.put("directory/policy", json.loads(files["policy"]))
-    await asked.api.post("linking/identities", files["identities"], file="identities.json")
-    await asked.api.post("accounts/import", files["accounts"], "text/csv", file="accounts.csv")
+    if not await is_untouched(asked):
+        raise InvalidValue("somebody has set this directory's policy, and made-up people would put theirs in its place")
+    await bring(asked, asked.samples)
     return SeeOther("", said="tried")
 
 
@@ -304,6 +336,9 @@ PAGES: Final = (
         show,
         {"try": try_it},
         label="Overview",
-        notices={"tried": "Made-up accounts are being imported. Their policy and their company's identities are here."},
+        notices={
+            "tried": "Made-up accounts are being imported. Their policy and their company's identities are here. To go "
+            "back, take all of it back from here."
+        },
     ),
 )

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from link_orchestrator.names import rule_in_words
 from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_its_field, moved, percent
-from link_orchestrator.portal.remedies import POLICY_WARNED, worded
-from link_orchestrator.words import counted, rule_in_words
+from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_their_fields, moved, percent
+from link_orchestrator.portal.remedies import POLICY_WARNED, worded_each
+from link_orchestrator.words import counted
 from shared.scim.endpoint import PreconditionFailed
 from shared.scim.errors import InvalidValue, ScimError
 
@@ -229,7 +230,7 @@ async def _put(asked: Asked, policy: Any) -> Outcome:
             "here, and were not saved. Send them again to put them in the place of that change"
         ) from None
     except ScimError as error:
-        raise type(error)(beside_its_field(worded(error, error.detail).sentence)) from error
+        raise type(error)(beside_their_fields(worded_each(error, error.detail), asked.form)) from error
     return SeeOther("policy", said="saved")
 
 

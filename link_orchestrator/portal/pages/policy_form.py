@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Self
 
-from link_orchestrator import words
-from link_orchestrator.portal.forms import Form, digits, read_json
-from link_orchestrator.words import rule_in_words
+from link_orchestrator.names import RULES as RULE_NAMES
+from link_orchestrator.names import rule_in_words
+from link_orchestrator.portal.forms import NOTHING_SENT, Form, digits, read_json
 from shared.scim.errors import InvalidValue
 
 Document = Mapping[str, Any]
@@ -56,13 +56,13 @@ class Rule(NamedTuple):
     @property
     def label(self) -> str:
         """What it is called."""
-        return words.RULES[self.name]
+        return RULE_NAMES[self.name]
 
 
 RULES: Final = {
     rule.name: rule
     for rule in (
-        Rule("externalId", "The account's externalId is the object id"),
+        Rule("externalId", "The account's external id is the object id"),
         Rule("signInObjectId", "A past sign-in brought the object id"),
         Rule("nameId", "A past sign-in brought this NameID"),
         Rule("userName", "The account signs in by the user principal name"),
@@ -239,12 +239,26 @@ def moved(form: Form) -> Form:
     return Form({**form.fields, "rule": tuple(names)}, form.files)
 
 
-def beside_its_field(sentence: str) -> str:
+def beside_their_fields(sentences: Iterable[str], form: Form) -> str:
+    """Return refusals of the API about entries as one sentence a field of the form: each with its line as typed."""
+    fields: dict[str, str] = {}
+    for one in sentences:
+        field, colon, said = beside_its_field(one, form).partition(": ")
+        if colon and field in fields:
+            fields[field] += f". {said[:1].upper()}{said[1:]}"
+        else:
+            fields[field] = colon + said
+    return "; ".join(f"{field}{said}" for field, said in fields.items())
+
+
+def beside_its_field(sentence: str, form: Form = NOTHING_SENT) -> str:
     """Return a refusal of the API about an entry of a list as one about the form's field, and the line."""
     found = re.fullmatch(r"(verifiedDomains|excluded|setAside)\.(\d+)[\w.]*: (.*)", sentence, re.DOTALL)
     if found:
         said = _ENTRY.sub(lambda other: f"entry {int(other[1]) + 1}", found[3])
-        return f"{found[1]}: entry {int(found[2]) + 1}: {said}".replace("; ", ", ")
+        at, lines = int(found[2]), _lines(form[found[1]])
+        quoted = f" ({lines[at][:QUOTED]})" if at < len(lines) and not said.startswith("'") else ""
+        return f"{found[1]}: entry {at + 1}{quoted}: {said}".replace("; ", ", ")
     if rule := re.fullmatch(r"rules\.(\d+)[\w.]*: (.*)", sentence, re.DOTALL):
         return f"rules: rule {int(rule[1]) + 1}: {rule[2]}".replace("; ", ", ")
     if re.match(r"(rules|excluded|trustEmails|verifiedDomains|setAside|autoApprove[\w.]*): ", sentence):
@@ -266,6 +280,8 @@ LABELS: Final = (
     "Matching has ended",
 )
 """What is compared of two policies."""
+QUOTED: Final = 80
+"""Characters of a line that a refusal quotes."""
 SHOWN: Final = 20
 """Lines of a difference that are shown."""
 

@@ -9,14 +9,20 @@ from datetime import UTC, datetime
 from typing import Final
 
 from link_orchestrator.files import accounts, groups
+from link_orchestrator.names import label_of
 from link_orchestrator.portal.forms import Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.account import in_line, label_of
+from link_orchestrator.portal.pages.account import in_line
 from link_orchestrator.portal.pages.bring import CHARSETS, read_columns, send_file
 from link_orchestrator.portal.pages.of_import import PROBLEMS, Document, page_of, path_of, rows_became
+from shared.scim.errors import InvalidValue
 
 SHOWN: Final = 20
 """Rows that are shown of those that would be imported."""
+
+
+NAMED: Final = 5
+"""Choices that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,11 @@ class Preview:
         reading = self.job.get("reading", {})
         read = [(one["header"], one["readAs"]) for one in reading.get("columns", ())]
         return [*read, *((header, "") for header in reading.get("ignored", ()))]
+
+    @property
+    def unread(self) -> Sequence[str]:
+        """The headers of the columns that are not read."""
+        return [header for header, read_as in self.headers if not read_as]
 
     def told(self, row: Document) -> Sequence[tuple[str, str, str]]:
         """What the import would change of an account: each attribute in words, its value now and then, "" for none."""
@@ -142,10 +153,25 @@ def _lines(text: str) -> str:
 
 
 async def import_previewed(asked: Asked) -> Outcome:
-    """Import what was previewed."""
+    """Import what was previewed; where other columns were chosen since, have the file read again with them instead."""
+    if asked.form.files.get("file"):
+        return await send_again(asked)
+    _refuse_unread_choice(asked.form)
     job_id = asked.path["id"]
     job = await asked.api.post(f"{path_of(job_id, 'preview', 'grouppreview')}/{{id}}/import", id=job_id)
     return SeeOther(page_of(job["id"]))
+
+
+def _refuse_unread_choice(form: Form) -> None:
+    """Raise InvalidValue where a column or an encoding was chosen with which the file was not read."""
+    chosen = [f"{header} to {label_of(now) if now else 'not read'}" for header, now in _changed_columns(form)]
+    chosen += [f"the encoding to {form['charset']}"] if form["charset"] else []
+    if chosen:
+        more = f" and {len(chosen) - NAMED} more" if len(chosen) > NAMED else ""
+        raise InvalidValue(
+            f"file: nothing was imported, because you set {', '.join(chosen[:NAMED])}{more}, and the file has not been "
+            "read so yet. Choose it again here, and press Look at it again. Or set back what you chose, and import"
+        )
 
 
 async def cancel_preview(asked: Asked) -> Outcome:

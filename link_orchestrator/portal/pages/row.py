@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.account import KNOWN, label_of, worded
+from link_orchestrator.portal.pages.account import KNOWN, worded
 from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
@@ -73,11 +73,9 @@ class OneRow:
 
     @property
     def changes(self) -> Sequence[tuple[str, str, str]]:
-        """What the first provisioning cycle changes, by attribute in words with its name."""
+        """What the first provisioning cycle changes, by attribute."""
         found = self.row.changes
-        return [
-            (f"{label_of(name)} ({name})", _text(one.get("from")), _text(one.get("to"))) for name, one in found.items()
-        ]
+        return [(name, _text(one.get("from")), _text(one.get("to"))) for name, one in found.items()]
 
     @property
     def other_accounts(self) -> Sequence[Document]:
@@ -135,11 +133,11 @@ async def look(asked: Asked) -> Outcome:
     if "account" in asked.form:
         query = {"account": await _account_named(asked, asked.form["account"].strip())}
     elif not value:
-        raise InvalidValue("identity: type the person's object id in Entra")
-    elif await asked.api.find(KNOWN, id=value) is None:  # it refuses what is no object id
-        raise InvalidValue("identity: nobody of this object id is in what was read and is kept; nothing was decided")
+        raise InvalidValue("identity: type the person's object id or sign-in name in Entra")
+    elif (known := await asked.api.find(KNOWN, id=value)) is None:  # it refuses what is neither
+        raise InvalidValue("identity: nobody of this id or name is in what was read and is kept; nothing was decided")
     else:
-        query = {"identity": value}
+        query = {"identity": str(known["identity"]["id"])}
     path = f"runs/{asked.path['id']}/rows/{asked.path['row']}/counterpart"
     return SeeOther(path, query=query | looked_for(asked))
 
@@ -194,8 +192,8 @@ def compare(account: Document, identity: Document) -> Iterator[Side]:
         ("E-mail address", first, identity.get("mail")),
         ("Further addresses", more, [*addresses, *identity.get("otherMails", ())]),
         ("Display name", document.get("displayName") or name.get("formatted"), identity.get("displayName")),
-        ("Given name", name.get("givenName"), identity.get("givenName")),
-        ("Surname", name.get("familyName"), identity.get("surname")),
+        ("First name", name.get("givenName"), identity.get("givenName")),
+        ("Last name", name.get("familyName"), identity.get("surname")),
         ("Employee number", work.get("employeeNumber"), identity.get("employeeId")),
         ("Job title", document.get("title"), identity.get("jobTitle")),
         ("Department", work.get("department"), identity.get("department")),

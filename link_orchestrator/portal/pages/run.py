@@ -13,6 +13,9 @@ from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run, count_apart, why_stopped
 from link_orchestrator.words import Bar
 
+LINKED: Final = "linked=true"
+"""The query of the decisions by which the run linked an account."""
+
 
 @dataclass(frozen=True, slots=True)
 class OneRun:
@@ -71,7 +74,8 @@ class OneRun:
 
     @property
     def applied(self) -> Sequence[tuple[Bar, int, str]]:
-        return self.run.bars({**words.APPLIED, **{name: _group(bar) for name, bar in words.APPLIED_GROUPS.items()}})
+        found = self.run.bars({**words.APPLIED, **{name: _group(bar) for name, bar in words.APPLIED_GROUPS.items()}})
+        return [(bar, count, LINKED if bar is words.APPLIED["linked"] else "") for bar, count, _ in found]
 
     @property
     def refused_by(self) -> Sequence[tuple[str, Sequence[tuple[Bar, int, str]]]]:

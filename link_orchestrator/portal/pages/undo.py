@@ -20,7 +20,7 @@ async def show(asked: Asked) -> Outcome:
     """Show what an undo brings back, or what the last one did."""
     view = await of_job.read(asked, "undo", "linking/undos", "outcome", {**words.UNDONE, **words.UNDONE_GROUPS})
     keep = ATTRIBUTES if ATTRIBUTES in (asked.query.get("keep"), asked.form["keep"]) else "nothing"
-    looks = asked.query.get("look") == "yes" and not view.busy and view.run.ended and view.run.has_linked
+    looks = asked.query.get("look") == "yes" and not view.busy and not view.run.busy and view.run.has_linked
     if not looks:
         return Shown("undo.html", replace(view, keep=keep))
     preview = await asked.api.get("linking/runs/{id}/undo/preview", id=view.run.id, **_keeping(keep))
@@ -37,6 +37,12 @@ async def undo(asked: Asked) -> Outcome:
 
 def _keeping(keep: str) -> dict[str, str]:
     return {"keep": ATTRIBUTES} if keep == ATTRIBUTES else {}
+
+
+async def drop(asked: Asked) -> Outcome:
+    """Drop the rest of a plan that waits after a pilot: nobody is taken back by that."""
+    await asked.api.post("linking/runs/{id}/cancel", id=asked.path["id"])
+    return SeeOther(f"runs/{asked.path['id']}/undo", "dropped", {"look": "yes"})
 
 
 async def switch_on(asked: Asked) -> Outcome:
@@ -61,10 +67,11 @@ PAGES: Final = (
     Page(
         "runs/{id}/undo",
         show,
-        {"undo": undo, "switchOn": switch_on, "cancel": cancel},
+        {"undo": undo, "drop": drop, "switchOn": switch_on, "cancel": cancel},
         under="runs",
         notices={
             "started": "The undo has begun. Provisioning waits meanwhile, for 15 minutes at most.",
+            "dropped": "The rest of the plan is dropped, and nobody of it is linked. The pilot stays linked.",
             "cancelled": "It stops within a page. What it took back stays so, and another undo takes the rest.",
         },
     ),

@@ -367,16 +367,26 @@ def _linked_to(account: AccountFacts, identity: Identity) -> bool:
 def _excluded(identity: Identity, found: Sequence[Candidate], policy: Policy) -> Decision:
     reason = f"The policy excludes this identity from linking, {policy.exclusion_in_words(identity)}."
     if not found:
+        reason += f" No account matches it: {_CREATED if identity.account_enabled else _DISABLED}"
         return Decision(DecisionKind.EXCLUDED, reason)
     many = len(found) > 1
     reason += f" It matches {counted(len(found), 'account') if many else 'an account'} by {_names(found)}, "
     reason += "which stay as they are." if many else "which stays as it is."
     if policy.may_create(identity):
         reason += " Provisioning may create the person beside that."
+    elif identity.account_enabled:
+        reason += " Provisioning creates nobody beside that, unless the prediction says so."
     evidence = tuple(item for candidate in found for item in candidate.evidence)
     return Decision(
         DecisionKind.EXCLUDED, reason, None if many else found[0].account, evidence, _ids(found) if many else ()
     )
+
+
+_CREATED: Final = (
+    "provisioning creates one all the same, unless the prediction says otherwise. To keep the person out, take them "
+    "out of the provisioning scope in Entra."
+)
+_DISABLED: Final = "the person is disabled in Entra, so provisioning will create none."
 
 
 def _set_aside(found: Sequence[Candidate], policy: Policy) -> Decision:

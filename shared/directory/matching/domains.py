@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
@@ -128,18 +128,30 @@ def check_domains(value: object) -> None:
 
     A policy that is stored may have such an entry from an earlier version of the app, which it did nothing for.
     """
+    for objection in objections(value):
+        raise ValueError(objection)
     items = value if isinstance(value, list) else []
-    for number, item in enumerate(items):
-        text, _ = entry_of(item)
-        if why := _objection(text):
-            where = f"{ATTRIBUTE}.{number}: "
-            raise ValueError(f"{where}{why}" if isinstance(why, str) else replace(why, what=f"{where}{why.what}"))
     refuse_twice(ATTRIBUTE, ((to_ascii(domain), below) for domain, below in map(entry_of, items)))
+
+
+def objections(value: object) -> Iterator[str | Advice]:
+    """Yield what is wrong with each entry that is no domain of a customer's. Raises ValueError as entry_of()."""
+    for number, item in enumerate(value if isinstance(value, list) else ()):
+        text, _ = entry_of(item)
+        if why := _objection(text) or (_of_a_site(text) if isinstance(item, str) else None):
+            where = f"{ATTRIBUTE}.{number}: "
+            yield f"{where}{why}" if isinstance(why, str) else replace(why, what=f"{where}{why.what}")
 
 
 def to_json(domains: Collection[str], below: Collection[str]) -> list[Any]:
     """Return domains as the policy shows them: `read_domains` reads the same."""
-    return [{"domain": one, "subdomains": True} if one in below else one for one in sorted(domains)]
+    return [_shown(one, one in below) for one in sorted(domains)]
+
+
+def _shown(domain: str, below: bool) -> Any:
+    if below:
+        return {"domain": domain, "subdomains": True}
+    return {"domain": domain} if _of_a_site(domain) else domain
 
 
 _EXAMPLE: Final = '"contoso.com", {"domain": "fabrikam.com", "subdomains": true}'
@@ -166,10 +178,26 @@ def _objection(text: str) -> str | Advice:
         remedy = f'for a domain and its subdomains write {{"domain": "{domain}", "subdomains": true}}'
         return Advice(f"{said!r}: there are no wildcards;", remedy, "subdomains", {"domain": domain})
     if meant and "." in meant:
-        # A site's name is no mail domain: without its www. it mostly is.
-        mail = meant.removeprefix("www.")
-        return f"{said!r} is no domain: write {mail if '.' in mail else meant}"
+        return f"{said!r} is no domain: write {_of_mail(meant)}"
     return f"{said!r} is no domain: write it like contoso.com"
+
+
+def _of_a_site(domain: str) -> Advice | None:
+    """Return what is wrong with a domain that begins as web sites do, None for another.
+
+    Written as an object, it is meant: people may have addresses in it.
+    """
+    if (mail := _of_mail(domain)) == domain:
+        return None
+    remedy = f'write {mail}. If people have addresses like name@{domain}, write {{"domain": "{domain}"}}'
+    what = f"{domain[:80]!r} is the name of a web site, in which hardly anybody has an address:"
+    return Advice(what, remedy, "webSite", {"mail": mail, "domain": domain})
+
+
+def _of_mail(domain: str) -> str:
+    """Return a domain without the www. of a web site, where a whole one is left."""
+    mail = re.sub(r"^www\.", "", domain, flags=re.IGNORECASE)
+    return mail if "." in mail else domain
 
 
 def _meant(text: str) -> str | None:

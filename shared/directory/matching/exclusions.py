@@ -6,7 +6,7 @@ Each is decided by what the identity itself says; a group's members are what a r
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
@@ -172,18 +172,44 @@ def check_excluded(value: object) -> None:
     """
     items = value if isinstance(value, list) else []
     for number, item in enumerate(items):
-        kind, text, _ = _entry(item)
-        if not read_object_id(text):
-            refuse_unseen(f"{ATTRIBUTE}.{number}", text)
-        if kind == "identity" and not read_object_id(text) and "@" not in fold(text):
-            raise ValueError(
-                Advice(
-                    f"{ATTRIBUTE}.{number}: is neither an object id nor a user principal name, and so excludes nobody:",
-                    'name a person by one of these, or say what it is, like {"pattern": "svc-*"}',
-                    "excludesNobody",
-                )
-            )
+        _check_entry(number, item)
     refuse_twice(ATTRIBUTE, (_compared(number, *_entry(item)) for number, item in enumerate(items)))
+
+
+def _check_entry(number: int, item: object) -> None:
+    """Raise ValueError for an entry by which nobody can be meant."""
+    kind, text, _ = _entry(item)
+    if not read_object_id(text):
+        refuse_unseen(f"{ATTRIBUTE}.{number}", text)
+    if kind != "identity":
+        _value_of(number, kind, text)
+    elif not read_object_id(text) and "@" not in fold(text):
+        raise ValueError(
+            Advice(
+                f"{ATTRIBUTE}.{number}: is neither an object id nor a user principal name, and so excludes nobody:",
+                'name a person by one of these, or say what it is, like {"pattern": "svc-*"}',
+                "excludesNobody",
+            )
+        )
+
+
+def objections(document: Mapping[str, Any]) -> Iterator[str | Advice]:
+    """Yield what is wrong with each entry of a policy by which nobody, or everybody, would be left out or set aside."""
+    for attribute, check in ((ATTRIBUTE, _check_entry), (SET_ASIDE, _check_aside)):
+        entries = document.get(attribute)
+        for number, item in enumerate(entries if isinstance(entries, list) else ()):
+            try:
+                check(number, item)
+            except ValueError as error:
+                yield error.args[0]
+
+
+def _check_aside(number: int, item: object) -> None:
+    """Raise ValueError for an account that nobody can be meant by. What is no text is refused with the whole list."""
+    if isinstance(item, str):
+        refuse_unseen(f"{SET_ASIDE}.{number}", item)
+        if "*" in fold(item):
+            check_pattern(f"{SET_ASIDE}.{number}", item)
 
 
 def _value_of(number: int, kind: str, text: str) -> str:

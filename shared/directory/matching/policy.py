@@ -18,7 +18,7 @@ from shared.directory.matching.exclusions import Criterion, Names, matches_patte
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.transforms import Transform, read_transforms
 from shared.directory.object_ids import compared_id, read_object_id
-from shared.directory.text import Advice
+from shared.directory.text import Advice, Several
 
 NameIdSource = Literal["userPrincipalName", "mail", "objectId", "onPremisesImmutableId"]
 TrustEmails = Literal["verified", "inVerifiedDomains"]
@@ -410,7 +410,9 @@ def _in_letters(name: str) -> str:
 
 def read_asked(document: object) -> Policy:
     """Return the policy of a JSON document that somebody sends. Raises ValueError as Policy.from_json() does, and for
-    what could only be meant otherwise, saying how."""
+    what could only be meant otherwise, saying how: of several entries at once."""
+    if isinstance(document, Mapping):
+        _refuse_entries(document)
     policy = Policy.from_json(document)
     if isinstance(document, Mapping):
         domains.check_domains(document.get(domains.ATTRIBUTE))
@@ -418,6 +420,20 @@ def read_asked(document: object) -> Policy:
         exclusions.check_set_aside(document.get(exclusions.SET_ASIDE))
         _check_rules(document.get("rules"))
     return policy
+
+
+MOST_REFUSED: Final = 20
+"""Entries that one refusal names: more are named once these are mended."""
+
+
+def _refuse_entries(document: Mapping[str, Any]) -> None:
+    """Raise ValueError for the entries of the lists that nobody can mean, all of them in one."""
+    try:
+        found = [*domains.objections(document.get(domains.ATTRIBUTE)), *exclusions.objections(document)]
+    except ValueError:  # the list of domains is none
+        return
+    if len(found) > 1:
+        raise ValueError(Several(tuple(found[:MOST_REFUSED])))
 
 
 def _check_rules(value: object) -> None:

@@ -18,6 +18,7 @@ from shared.directory.errors import DirectoryError, TooLarge
 from shared.directory.keys import DIGEST, IDENTITY, LIVE, POINTER, Key, application_key, prefix_end
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.audit import audit_row
+from shared.directory.records.claims import GIVEN_UP
 from shared.directory.records.counts import UNREAD
 from shared.directory.records.model import Account
 from shared.tables import port
@@ -153,9 +154,9 @@ async def _carried_by_others(accounts: Accounts, partition: str, held: Mapping[s
     """
     found: set[str] = set()
     if held:
-        async for row in scan(accounts.tables, partition, POINTER, prefix_end(POINTER), select=[]):
+        async for row in scan(accounts.tables, partition, POINTER, prefix_end(POINTER), select=[GIVEN_UP]):
             claim = IDENTITY + row.key[len(POINTER) : len(POINTER) + DIGEST]
-            if held.get(claim, row.key) != row.key:
+            if held.get(claim, row.key) != row.key and GIVEN_UP not in row.columns:
                 found.add(claim)
     return found
 
@@ -338,24 +339,34 @@ async def _hold_identities(accounts: Accounts, linked: Sequence[Account]) -> set
 async def claim_many(accounts: Accounts, keys: Mapping[str, Key]) -> set[str]:
     """Write a claim for each account, by id; return the ids of the accounts whose claim is there already.
 
-    A transaction for each partition. Those are for accounts.py, which knows whose claim is stale.
+    A transaction for each partition. Those are for accounts.py, which knows whose claim is stale; what was given up is
+    free.
     """
     by_row = {accounts.keys.claim(key): account_id for account_id, key in keys.items()}
     odd = set(keys) - set(by_row.values())
-    places: dict[str, list[Insert]] = defaultdict(list)
+    places: dict[str, list[Insert | Replace]] = defaultdict(list)
     for (partition, row), account_id in by_row.items():
         places[partition].append(Insert(row, {"id": account_id}))
 
-    async def insert(partition: str, inserts: list[Insert]) -> None:
-        while inserts:
+    async def write_all(partition: str, writes: list[Insert | Replace]) -> None:
+        looked = False
+        while writes:
             try:
-                await accounts.tables.commit(partition, inserts[:MAX_OPERATIONS])
-            except port.AlreadyExists as conflict:
-                odd.add(str(inserts.pop(conflict.index).columns["id"]))
+                await accounts.tables.commit(partition, writes[:MAX_OPERATIONS])
+            except Conflict as conflict:
+                if looked:
+                    odd.add(str(writes.pop(conflict.index).columns["id"]))
+                    continue
+                looked = True
+                there = await accounts.tables.get_many([(partition, write.key) for write in writes])
+                writes = [
+                    Replace(row.key, write.columns, row.etag) if row and GIVEN_UP in row.columns else write
+                    for row, write in zip(there, writes, strict=True)
+                ]
             else:
-                del inserts[:MAX_OPERATIONS]
+                del writes[:MAX_OPERATIONS]
 
-    await in_waves(insert(partition, inserts) for partition, inserts in places.items())
+    await in_waves(write_all(partition, writes) for partition, writes in places.items())
     return odd
 
 

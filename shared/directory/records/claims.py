@@ -9,6 +9,12 @@ each with a deterministic test that fails without it (tests/shared/directory/tes
   that account with the key then fails; a create that fails so announces itself again (settled()).
 * What a change takes away is deleted on the etag that was read before its commit. A writer that takes the key again has
   read the account after that commit, and writes the claim or pointer anew: the late deletion then misses it.
+
+A create asks for all by which its person's account may be found, and each of these requests is answered when it is. To
+an account that changes between two of them neither would lead: one was answered before the new pointer was written, the
+other after the old one was deleted. So what leads to an account that is managed here is marked as given up instead, and
+the sweep deletes it an hour later. To whoever wants the key it is free, without a fence: by the second rule, nobody who
+is about to commit relies on it.
 """
 
 from __future__ import annotations
@@ -25,9 +31,9 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from shared.directory.errors import AlreadyExists, Busy
-from shared.directory.keys import APPLICATION_ID, OWN, Key, Keys, behind, folded, prefix_end
+from shared.directory.keys import APPLICATION_ID, NAME, OWN, POINTER, Key, Keys, behind, folded, prefix_end
 from shared.directory.records.counts import Count, Counts
-from shared.directory.records.model import Resource
+from shared.directory.records.model import Resource, Status
 from shared.tables import port
 from shared.tables.access import in_parts, in_waves, read_range, read_ranges, together
 from shared.tables.port import (
@@ -66,6 +72,9 @@ ATTRIBUTES = {
 UNLINKED = "unlinked"
 """Column of the claim on an identity whose account has it as an externalId, and is not linked to it."""
 
+GIVEN_UP = "givenUp"
+"""Column of a claim or pointer whose account does not carry the key any more: since when."""
+
 R = TypeVar("R", bound=Resource)
 
 log = logging.getLogger("scimlink.directory")
@@ -79,17 +88,32 @@ class KeyRow:
     row: str
     etag: str
 
+    def given_up(self, after: Resource, now: str) -> Merge | Delete:
+        """Return the operation behind the commit of a change that took the key away.
+
+        Nobody looks for accounts by the claim on an identity; by it links are made, for which it is to be free at once.
+        """
+        if after.status is Status.LOCAL and self.row.startswith((NAME, POINTER)):
+            return Merge(self.row, {GIVEN_UP: now}, self.etag)
+        return Delete(self.row, self.etag)
+
 
 class Claims(Generic[R]):
     """Claims and pointers of one resource type. `find_holder` returns a resource by id, live or retired."""
 
     def __init__(
-        self, tables: Tables, keys: Keys, counts: Counts, find_holder: Callable[[str], Awaitable[R | None]]
+        self,
+        tables: Tables,
+        keys: Keys,
+        counts: Counts,
+        find_holder: Callable[[str], Awaitable[R | None]],
+        now: Callable[[], str],
     ) -> None:
         self._tables = tables
         self._keys = keys
         self._counts = counts
         self._find_holder = find_holder
+        self._now = now
 
     async def claimed(self, key: Key) -> str | None:
         """Return the id to which a claim leads; that account may not carry the key, or be gone."""
@@ -122,11 +146,14 @@ class Claims(Generic[R]):
                 raise
             await self._tables.commit_ahead(partition, [Replace(row, {"id": account_id}, claim.etag)])
 
-    async def hold(self, key: Key, account_id: str) -> None:
-        """Write a claim, in the place of a stale one too. Raises AlreadyExists naming the attribute."""
+    async def hold(self, key: Key, account_id: str) -> bool:
+        """Write a claim, in the place of a stale one too, and tell whether one was there.
+
+        Raises AlreadyExists naming the attribute.
+        """
         partition, row = self._keys.claim(key)
         operation: Operation = Insert(row, {"id": account_id})
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 await self._tables.commit_ahead(partition, [operation])
                 second = await self.find_second(key, account_id)
@@ -136,7 +163,7 @@ class Claims(Generic[R]):
                 continue
             if second is not None:
                 raise AlreadyExists(ATTRIBUTES[key.kind], second)
-            return
+            return attempt > 0
         raise Busy(f"{ATTRIBUTES[key.kind]} is being changed by others", retry_after=1)
 
     async def point_unclaimed(self, key: Key, account_id: str) -> None:
@@ -197,8 +224,10 @@ class Claims(Generic[R]):
         if claim.kind != "identity":
             return None
         by = Key("externalId", claim.value)
-        for other in await self.pointed(by):
-            if other != account_id and await self.settled(other, by):
+        partition, prefix = self._keys.pointer(by)
+        for row in await read_range(self._tables, partition, prefix, prefix_end(prefix)):
+            other = str(row.columns["id"])
+            if other != account_id and GIVEN_UP not in row.columns and await self.settled(other, by):
                 return other
         return None
 
@@ -212,7 +241,7 @@ class Claims(Generic[R]):
         if claim is None:
             return Insert(row, {"id": account_id})
         holder_id = str(claim.columns["id"])
-        if holder_id != account_id and await self._is_taken(claim, key):
+        if holder_id != account_id and GIVEN_UP not in claim.columns and await self._is_taken(claim, key):
             raise AlreadyExists(ATTRIBUTES[key.kind], holder_id)
         return Replace(row, {"id": account_id}, claim.etag)
 
@@ -293,13 +322,17 @@ class Claims(Generic[R]):
         found = await self._tables.get_many(at)
         return [KeyRow(row.partition, row.key, row.etag) for row in found if row and row.columns["id"] == account_id]
 
+    async def give_up(self, places: Iterable[KeyRow], after: Resource) -> None:
+        """Remove what a change took away; what led to a resource that is managed here is marked, and removed later."""
+        await in_waves(self._end(place.partition, place.given_up(after, self._now())) for place in places)
+
     async def remove(self, places: Iterable[KeyRow]) -> None:
         """Delete rows unless they were written since they were seen. What fails stays, stale and harmless."""
-        await in_waves(self._remove(place) for place in places)
+        await in_waves(self._end(place.partition, Delete(place.row, place.etag)) for place in places)
 
-    async def _remove(self, place: KeyRow) -> None:
+    async def _end(self, partition: str, operation: Operation) -> None:
         try:
-            await self._tables.commit_ahead(place.partition, [Delete(place.row, place.etag)])
+            await self._tables.commit_ahead(partition, [operation])
         except VersionConflict:
             pass
         except TablesError as error:

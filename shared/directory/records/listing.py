@@ -15,10 +15,11 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeGuard, TypeVar
 
 from shared import turns
 from shared.directory.keys import COUNT, DIGEST, IDENTITY, LIVE, NAME, POINTER, RETIRED, behind, fold, prefix_end
+from shared.directory.records.claims import GIVEN_UP
 from shared.directory.records.counts import Count
 from shared.directory.records.model import DIGEST_OF_FACTS, FACTS, Account, Link, Resource, Status
 from shared.directory.records.resources import Resources
@@ -177,15 +178,17 @@ class Listing(Generic[R]):
             yield Glance.from_row(row)
 
     async def scan_names(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
-        """Yield the digest and the resource id of each name claim in a bucket."""
+        """Yield the digest and the resource id of each name claim in a bucket that was not given up."""
         async for row in self._rows(bucket, NAME, prefix_end(NAME)):
-            yield row.key[len(NAME) :], str(row.columns["id"])
+            if _stands(row):
+                yield row.key[len(NAME) :], str(row.columns["id"])
 
     async def scan_pointers(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
-        """Yield the digest and the resource id of each pointer in a bucket."""
+        """Yield the digest and the resource id of each pointer in a bucket that was not given up."""
         partition, digest = self._resources.keys.pointers(bucket), slice(len(POINTER), len(POINTER) + DIGEST)
-        async for row in scan(self._resources.tables, partition, POINTER, prefix_end(POINTER), select=[]):
-            yield row.key[digest], row.key[digest.stop + 1 :]
+        async for row in scan(self._resources.tables, partition, POINTER, prefix_end(POINTER), select=[GIVEN_UP]):
+            if _stands(row):
+                yield row.key[digest], row.key[digest.stop + 1 :]
 
     async def _take(self, turn: turns.Turns, bucket: int, offset: int, count: int, counted: Count) -> list[R]:
         low = await self._place(bucket, offset, counted)
@@ -229,6 +232,11 @@ class Listing(Generic[R]):
         return scan(self._resources.tables, self._partition(bucket), low, high, select=select, top=top)
 
 
+def _stands(row: Row | None) -> TypeGuard[Row]:
+    """Tell whether a claim or pointer is there and was not given up."""
+    return row is not None and GIVEN_UP not in row.columns
+
+
 class AccountListing(Listing[Account]):
     """The same for accounts, with what linking reads of them."""
 
@@ -256,20 +264,23 @@ class AccountListing(Listing[Account]):
         return any(page.rows for page in await in_waves(claims))
 
     async def find_led(self, bucket: int, leads: Sequence[str]) -> list[set[str]]:
-        """Return the ids to which each lead (Keys.lead), or the beginning of one, leads."""
+        """Return the ids to which each lead (Keys.lead), or the beginning of one, leads and was not given up."""
         tables = self._resources.tables
         names, pointers = self._partition(bucket), self._resources.keys.pointers(bucket)
         whole = [lead for lead in leads if lead.startswith(NAME) and len(lead) == len(NAME) + DIGEST]
         claims = await tables.get_many([(names, lead) for lead in whole])
-        claimed = {lead: {str(row.columns["id"])} if row else set() for lead, row in zip(whole, claims, strict=True)}
+        rows = dict(zip(whole, claims, strict=True))
+        claimed = {lead: {str(row.columns["id"])} if _stands(row) else set() for lead, row in rows.items()}
 
         async def led(lead: str) -> set[str]:
             if lead in claimed:
                 return claimed[lead]
             if lead.startswith(NAME):
-                return {str(row.columns["id"]) async for row in scan(tables, names, lead, prefix_end(lead))}
+                scanned = scan(tables, names, lead, prefix_end(lead))
+                return {str(row.columns["id"]) async for row in scanned if _stands(row)}
             account_id = slice(len(POINTER) + DIGEST + 1, None)
-            return {row.key[account_id] async for row in scan(tables, pointers, lead, prefix_end(lead), select=[])}
+            scanned = scan(tables, pointers, lead, prefix_end(lead), select=[GIVEN_UP])
+            return {row.key[account_id] async for row in scanned if _stands(row)}
 
         return await together(*map(led, leads))
 

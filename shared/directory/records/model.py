@@ -201,10 +201,6 @@ class Resource:
         """Return the keys that need a pointer."""
         return self.found_by()
 
-    def led_by(self) -> frozenset[Key]:
-        """Return the keys whose pointer may lead here: at least those of pointers()."""
-        return self.pointers()
-
     def in_doubt(self) -> frozenset[Key]:
         """Return the keys whose pointer may be missing, because an earlier version of the app wrote none."""
         return frozenset()
@@ -388,14 +384,6 @@ class Account(Resource):
         """Return the keys that need a pointer: an e-mail that equals the userName is found by the name claim."""
         former = {Key(FORMER_USER_NAME, fold(name)) for name in self.former_names}
         return self.found_by() - {Key("email", fold(self.user_name))} | former
-
-    def led_by(self) -> frozenset[Key]:
-        """Return the keys whose pointer may lead here: an id that becomes evidence leaves that from the externalId.
-
-        A create looks for both at once, and of two requests each is answered when it is. Were one pointer taken away
-        behind the other, a create beside a DELETE over SCIM could find neither, and make a second account.
-        """
-        return self.pointers() | {Key("externalId", form) for form in forms_of(self.evidence.object_id or "") if form}
 
     def in_doubt(self) -> frozenset[Key]:
         """Return the object ids that are stored in another form: earlier versions found them by that form alone."""

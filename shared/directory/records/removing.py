@@ -17,7 +17,7 @@ from shared.directory.records.claims import KeyRow
 from shared.directory.records.counts import UNREAD
 from shared.directory.records.kept import forget_kept
 from shared.directory.records.model import Account
-from shared.directory.records.unlinking import remove_places
+from shared.directory.records.unlinking import end_places
 from shared.tables.access import in_waves
 from shared.tables.port import Delete, Insert, Operation
 
@@ -32,7 +32,7 @@ async def delete_many(accounts: Accounts, some: Sequence[Account], *, by: str) -
     async def announce(waiting: Sequence[Account]) -> set[str]:
         nonlocal count
         count = await accounts.counts.read(bucket)
-        seen = await in_waves(accounts.claims.places(one.id, one.held(), one.led_by()) for one in waiting)
+        seen = await in_waves(accounts.claims.places(one.id, one.held(), one.pointers()) for one in waiting)
         gone.update(zip([one.id for one in waiting], seen, strict=True))
         return set()
 
@@ -55,7 +55,8 @@ async def delete_many(accounts: Accounts, some: Sequence[Account], *, by: str) -
 
     outcomes = await in_transactions(some, announce, commit, alone, 3)  # account, tombstone, audit row
     deleted = [one for one, outcome in zip(some, outcomes, strict=True) if not isinstance(outcome, DirectoryError)]
-    await remove_places(accounts, [place for one in deleted for place in gone[one.id]])
+    places = [place for one in deleted for place in gone[one.id]]
+    await end_places(accounts, [(place, Delete(place.row, place.etag)) for place in places])
     await in_waves(_forget(accounts, one) for one in deleted if one.changes > 1)
     return outcomes
 

@@ -8,17 +8,17 @@ Pages are in listing.py; accounts.py and groups.py add what only one type has.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any, Generic, TypeVar
 
 from shared.directory.errors import AlreadyExists, Busy, MayBeTheSame, NotFound, Stale
 from shared.directory.keys import LIVE, TOMBSTONE, Key, Keys, folded
 from shared.directory.records.audit import Change, audit_row, changed_values, latest_history, list_history
-from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, Claims, KeyRow
+from shared.directory.records.claims import ATTEMPTS, ATTRIBUTES, GIVEN_UP, Claims, KeyRow
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.kept import kept_row
 from shared.directory.records.model import Resource
@@ -60,7 +60,7 @@ class Resources(Generic[R]):
         self.keys = keys
         self.now = now
         self.counts = Counts(tables, keys)
-        self.claims: Claims[R] = Claims(tables, keys, self.counts, self.find)
+        self.claims: Claims[R] = Claims(tables, keys, self.counts, self.find, now)
         self.read = read
         self._prefixes = prefixes
         self._made_in_a_row = 0
@@ -128,7 +128,7 @@ class Resources(Generic[R]):
             claimed = await self.claims.claimed(key)
             return [claimed] if claimed else []
         found = await together(*self._naming(key), self.claims.pointed(key, most, after))
-        return list(dict.fromkeys(itertools.chain(*found)))
+        return list(dict.fromkeys(chain(*found)))
 
     async def check_create(self, name: Key, checks: Calls, shared: Calls = nothing) -> Calls:
         """Refuse a create whose name is taken, or which one of the checks refuses, before anything is written.
@@ -136,6 +136,8 @@ class Resources(Generic[R]):
         Provisioning sends a refused create again in every cycle. While all creates are made, the checks are returned
         instead, to be made beside create(): that saves each a round trip. The checks of `shared` values raise
         MayBeTheSame. They cost the most, so a name that is taken is reason enough for the others alone.
+
+        What is returned has all checks from the second time on.
         """
         first: list[Awaitable[object]] = []
         later: list[Calls] = []
@@ -152,7 +154,8 @@ class Resources(Generic[R]):
         except AlreadyExists as taken:
             self._note_refusal(taken)
             raise
-        return lambda: [call for calls in later for call in calls()]
+        asked = chain([later], repeat([checks, shared]))
+        return lambda: [call for calls in next(asked) for call in calls()]
 
     def _note_refusal(self, taken: AlreadyExists) -> None:
         self._made_in_a_row = 0
@@ -167,7 +170,8 @@ class Resources(Generic[R]):
     async def create(self, resource: R, *, by: str, beside: Calls = nothing) -> R:
         """Store a new resource. Raises AlreadyExists naming the attribute that another resource holds.
 
-        The calls of `beside` are made while the resource is announced; what they raise refuses the resource.
+        The calls of `beside` are made while the resource is announced; what they raise refuses the resource. They are
+        made again where the name's claim was another's: it may have given the name up for what they look for.
         """
         try:
             made = await self._create(resource, by, beside)
@@ -186,6 +190,7 @@ class Resources(Generic[R]):
         bucket = self.keys.bucket(resource.id)
         claim: Operation = Insert(self.keys.claim(name)[1], {"id": resource.id})
         audit = audit_row("create", by, resource.created, None, resource)
+        looks = beside
         for _ in range(ATTEMPTS):
             try:
                 async with self.counts.turn(bucket):
@@ -193,8 +198,8 @@ class Resources(Generic[R]):
                     # again.
                     count = await self.counts.get(bucket)
                     announcing = self._announcing(resource, resource.pointers())
-                    await together(*announcing, *self._holding(resource, waits=False), *beside())
-                    beside = nothing
+                    await together(*announcing, *self._holding(resource, waits=False), *looks())
+                    looks = nothing
                     operations = [claim, row, audit, count.changed(+1, [resource.id])]
                     etags = await self._commit(partition, operations, audit.key)
                     self._counted(resource, count, +1, etags)
@@ -207,6 +212,7 @@ class Resources(Generic[R]):
                     with contextlib.suppress(Conflict):
                         await together(*self._holding(resource, waits=True))
                         claim = await self.claims.operation(name, resource.id)
+                    looks = beside
         raise Busy("too many resources are being created at once", retry_after=1)
 
     async def replace(
@@ -218,18 +224,20 @@ class Resources(Generic[R]):
         action: str = "replace",
         keep: bool = False,
         keeping: Callable[[R, R], Operation] | None = None,
+        looks: Calls = nothing,
     ) -> R:
         """Put `after` in the place of `before`. Raises Stale if the resource changed since `before` was read.
 
         `keep` says that provisioning makes the change: what it replaces is kept for an undo (kept.py). `keeping`
-        returns the operation that keeps it where others make the change.
+        returns the operation that keeps it where others make the change. What `looks` returns is called where a name's
+        claim was another's, before the commit: that one may have given the name up for what they look for.
         Raises AlreadyExists if it would take a userName or an identity that another resource holds.
         """
         if after == before:
             return before
         after = replace(after, modified=self.now(), changes=before.changes + 1)
         columns = after.columns()
-        gone = await self._prepare(before, after)
+        gone = await self._prepare(before, after, looks)
         values = changed_values(before, after)
         audit = audit_row(action, by, after.modified, before, after, values)
         operations: list[Operation] = [audit, Replace(after.key, columns, before.etag)]
@@ -240,12 +248,12 @@ class Resources(Generic[R]):
         if keeping:
             operations.append(keeping(before, after))
         etags = await self._change(before, operations, audit.key, _lives(after) - _lives(before))
-        await self.claims.remove(gone)
+        await self.claims.give_up(gone, after)
         return await self._written(after, etags, 1)
 
     async def delete(self, resource: R, *, by: str) -> None:
         """Delete a resource and leave a tombstone. Raises Stale if it changed since it was read."""
-        gone = await self.claims.places(resource.id, resource.held(), resource.led_by())
+        gone = await self.claims.places(resource.id, resource.held(), resource.pointers())
         now = self.now()
         audit = audit_row("delete", by, now, resource, None)
         tombstone = Insert(TOMBSTONE + resource.id, {"deleted": now, "by": by, "status": resource.status.value})
@@ -269,10 +277,10 @@ class Resources(Generic[R]):
         return row.columns if row else None
 
     async def lead_again(self, resource: R) -> None:
-        """Write the pointers that an earlier version of the app did not, where they are missing."""
-        keys = list(resource.in_doubt())
-        rows = await self.tables.get_many([self.keys.pointer(key, resource.id) for key in keys], select=[])
-        missing = [key for key, row in zip(keys, rows, strict=True) if row is None]
+        """Write the pointers that are missing, as an earlier version of the app did not write them."""
+        keys = list(resource.pointers())
+        rows = await self.tables.get_many([self.keys.pointer(key, resource.id) for key in keys])
+        missing = [key for key, row in zip(keys, rows, strict=True) if row is None or GIVEN_UP in row.columns]
         with contextlib.suppress(AlreadyExists):  # somebody is linked to the identity: a plan shows the two
             await together(*self._announcing(resource, missing))
 
@@ -296,9 +304,9 @@ class Resources(Generic[R]):
         if await self.find(resource.id) is None:
             await self.claims.remove(await self.claims.places(resource.id, resource.held(), resource.pointers()))
 
-    async def _prepare(self, before: R, after: R) -> list[KeyRow]:
+    async def _prepare(self, before: R, after: R, looks: Calls) -> list[KeyRow]:
         """Write what must be there before the commit, and return the rows to remove after it."""
-        lost, gained = before.led_by() - after.led_by(), after.pointers_since(before)
+        lost, gained = before.pointers() - after.pointers(), after.pointers_since(before)
         if before.held() == after.held() and before.claims() == after.claims() and not (lost or gained):
             return []
         gone: list[KeyRow] = []
@@ -306,8 +314,11 @@ class Resources(Generic[R]):
         async def see() -> None:
             gone.extend(await self.claims.places(before.id, before.held() - after.held(), lost))
 
-        holding = [self.claims.hold(key, after.id) for key in after.claims() - before.claims()]
-        await together(see(), *holding, *self._announcing(after, gained))
+        async def hold(key: Key) -> None:
+            if await self.claims.hold(key, after.id):
+                await together(*looks())
+
+        await together(see(), *map(hold, after.claims() - before.claims()), *self._announcing(after, gained))
         return gone
 
     async def _change(self, before: R, operations: Sequence[Operation], audit: str, lives: int) -> list[str]:

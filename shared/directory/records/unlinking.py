@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from shared.directory.keys import Key, folded
 from shared.directory.records.accounts import Accounts
@@ -67,8 +67,8 @@ async def release_many(
             alike = [change for change in some if len(kept[change[0].id]) == rows]
             done = await in_transactions(alike, announce, commit, alone, 2 + rows)
             outcomes |= {before.id: outcome for (before, _), outcome in zip(alike, done, strict=True)}
-    stored = [account_id for account_id, outcome in outcomes.items() if isinstance(outcome, Account)]
-    await remove_places(accounts, [place for account_id in stored for place in gone[account_id]])
+    stored = [outcome for outcome in outcomes.values() if isinstance(outcome, Account)]
+    await end_places(accounts, [(place, place.given_up(one, now)) for one in stored for place in gone[one.id]])
     return [outcomes[before.id] for before, _ in changes]
 
 
@@ -132,7 +132,7 @@ async def _places(accounts: Accounts, changes: Sequence[AccountChange]) -> Mappi
     wanted: dict[tuple[str, str], str] = {}
     for before, after in changes:
         places = [accounts.keys.claim(key) for key in before.held() - after.held()]
-        places += [accounts.keys.pointer(key, before.id) for key in before.led_by() - after.led_by()]
+        places += [accounts.keys.pointer(key, before.id) for key in before.pointers() - after.pointers()]
         wanted |= dict.fromkeys(places, before.id)
     found: defaultdict[str, list[KeyRow]] = defaultdict(list)
     for row in await accounts.tables.get_many(list(wanted)):
@@ -142,16 +142,19 @@ async def _places(accounts: Accounts, changes: Sequence[AccountChange]) -> Mappi
     return found
 
 
-async def remove_places(accounts: Accounts, places: Sequence[KeyRow]) -> None:
-    """Delete rows unless they were written since they were seen, a partition at a time. What fails stays, harmless."""
-    partitions: defaultdict[str, list[KeyRow]] = defaultdict(list)
-    for place in places:
-        partitions[place.partition].append(place)
+async def end_places(accounts: Accounts, ends: Iterable[tuple[KeyRow, Delete | Merge]]) -> None:
+    """Do with rows what follows a commit unless they were written since, a partition at a time.
 
-    async def remove(partition: str, some: list[KeyRow]) -> None:
+    What fails stays, harmless.
+    """
+    partitions: defaultdict[str, list[Delete | Merge]] = defaultdict(list)
+    for place, operation in ends:
+        partitions[place.partition].append(operation)
+
+    async def end(partition: str, some: list[Delete | Merge]) -> None:
         try:
-            await delete(accounts.tables, partition, [Delete(place.row, place.etag) for place in some])
+            await delete(accounts.tables, partition, some)
         except TablesError as error:
             log.warning("stale keys stay until they are swept: %s", type(error).__name__)
 
-    await in_waves(remove(partition, some) for partition, some in partitions.items())
+    await in_waves(end(partition, some) for partition, some in partitions.items())

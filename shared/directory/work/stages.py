@@ -50,6 +50,12 @@ class Stages:
                 if kept:
                     await self._change(Merge(row.key, {"days": 0}, row.etag))
 
+    async def let_go(self, job_id: str) -> None:
+        """Keep the stages of a job that is removed no longer than the next sweep: a run may just begin to read them."""
+        for row in await self._announced(STAGE + job_id):
+            if row.columns["job"] == job_id and row.columns["days"]:
+                await self._change(Merge(row.key, {"days": 0}, row.etag))
+
     async def sweep(self) -> int:
         """Remove the stages that are no longer needed, and return how many."""
         rows = await self._announced(STAGE)

@@ -234,7 +234,7 @@ class TestIdentities:
             ("entra_users_older.csv", "Entra, Download users"),
             ("m365_ja.csv", "Microsoft 365 admin centre"),
             ("get_mguser.csv", "Get-MgUser"),
-            ("entra_group_members.csv", "Microsoft Graph"),
+            ("entra_group_members.csv", "Entra's users, in the names of Microsoft Graph"),
         ],
     )
     def test_each_is_called_by_its_name(self, name: str, layout: str) -> None:

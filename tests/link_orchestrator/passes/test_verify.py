@@ -14,7 +14,7 @@ from tests.link_orchestrator.passes.test_undo import identities, linked, person,
 from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, directory_rows, graph, object_id
 
-NOTHING = {"confirmed": 0, "unconfirmed": 0, "unlinked": 0, "created": 0}
+NOTHING = {"confirmed": 0, "unconfirmed": 0, "unlinked": 0, "created": 0, "alike": 0}
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 
 
@@ -132,7 +132,9 @@ class TestCreatedInstead:
         assert job["counts"] == NOTHING | {"unconfirmed": 1, "created": 1}
         (row,) = await rows(app, job, "created")
         assert row["account"] == {"id": made["id"], "userName": "ada@contoso.com"}
-        assert row["insteadOf"] == [(await app.account("lovelace"))["id"]]
+        lovelace = await app.account("lovelace")
+        assert row["insteadOf"] == [lovelace["id"]]
+        assert row["before"] == [{"id": lovelace["id"], "userName": "lovelace"}]
         assert row["identities"] == [object_id(1)]
         assert "the plan knew an account of the same identity (link)" in row["reason"]
 
@@ -168,6 +170,89 @@ class TestCreatedInstead:
         await create(app, "new@contoso.com", externalId=object_id(1))
         job = await verify(app, run)
         assert job["counts"]["created"] == 0, "nor one that was there before the run"
+
+
+class TestCreatedAndMuchAlike:
+    async def test_whom_the_plan_warned_of_is_told_with_both_sides_and_what_to_do(self, app: App) -> None:
+        run, made = await created_alike(app)
+        job = await verify(app, run)
+        assert job["counts"] == NOTHING | {"unconfirmed": 1, "alike": 1}
+        (row,) = await rows(app, job, "alike")
+        amueller = await app.account("amueller")
+        assert row["account"] == {"id": made["id"], "userName": "x4711@contoso.com"}
+        assert row["alike"] == [{"id": amueller["id"], "userName": "amueller"}]
+        assert row["identity"]["displayName"] == "Anna Müller"
+        assert "one that is managed here is much alike" in row["reason"]
+        order = ("stop provisioning", "release the new account", "delete it", "link the one from before", "restart")
+        places = [row["remedy"].index(one) for one in order]
+        assert places == sorted(places)
+
+    async def test_what_the_remedy_says_can_be_done_in_its_order_and_ends_it(self, app: App) -> None:
+        run, made = await created_alike(app)
+        before = (await app.account("amueller"))["id"]
+        person = {"identity": object_id(2)}
+        assert (await status_of(app.call("POST", f"accounts/{before}/link", person)))[0] == 409
+        await app.call("POST", f"accounts/{made['id']}/release")
+        await app.call("DELETE", f"accounts/{made['id']}")
+        await app.call("POST", f"accounts/{before}/link", person)
+        assert (await verify(app, run))["counts"]["alike"] == 0
+
+    async def test_who_is_less_alike_than_a_plan_warns_of_is_not(self, app: App) -> None:
+        """Namesakes: of two people with one name none is likelier than the other."""
+        await app.bring(csv_file(person("ada"), {"userName": "berg1", "displayName": "Bo Berg"}))
+        bergs = [graph(number, f"bo{number}@contoso.com", displayName="Bo Berg") for number in (3, 4)]
+        run = await app.apply(await app.plan(*identities("ada"), *bergs))
+        await create(app, "bo3@contoso.com", externalId=object_id(3), displayName="Bo Berg")
+        assert (await verify(app, run))["counts"] == NOTHING | {"unconfirmed": 1}
+
+    async def test_the_next_plan_warns_of_them_and_so_do_the_ones_after_it(self, app: App) -> None:
+        _, made = await created_alike(app)
+        for _ in range(2):
+            run = await app.plan(*ALIKE, full=True)
+            (told,) = [one for one in run["warnings"] if one["code"] == "createdAlike"]
+            assert told["count"] == 1
+            assert told["examples"] == [{"identity": "x4711@contoso.com", "account": "amueller"}]
+            assert "release the new account and delete it" in told["remedy"]
+            asked = {"decision": "alreadyLinked", "score": "0.9"}
+            (row,) = (await app.call("GET", f"linking/runs/{run['id']}/decisions", **asked))["decisions"]
+            assert row["account"]["id"] == made["id"]
+            assert [one["account"]["userName"] for one in row["suggestions"]] == ["amueller"]
+            run = await app.apply(run)
+        job = await verify(app, run)
+        (row,) = await rows(app, job, "alike")
+        assert row["account"]["id"] == made["id"], "though it was made before this run"
+
+    async def test_once_the_account_is_somebodys_no_plan_warns(self, app: App) -> None:
+        await created_alike(app)
+        before = (await app.account("amueller"))["id"]
+        await app.call("POST", f"accounts/{before}/link", {"identity": object_id(77)})
+        run = await app.plan(*ALIKE, graph(8, "new@contoso.com"))
+        assert "createdAlike" not in [one["code"] for one in run.get("warnings", ())]
+
+    async def test_whom_a_review_links_and_provisioning_makes_all_the_same_is_created_instead(self, app: App) -> None:
+        await app.bring(csv_file(person("ada"), {"userName": "amueller", "displayName": "Mueller, Anna"}))
+        run = await app.plan(*ALIKE)
+        (nobody,) = await app.decisions(run, "noAccount")
+        named = {"rows": [nobody["id"]], "action": "link", "account": "amueller"}
+        await app.call("POST", f"linking/runs/{run['id']}/review", named)
+        run = await app.apply(await app.call("GET", f"linking/runs/{run['id']}"), links=2)
+        await create(app, "x4711@contoso.com", externalId="nick")
+        job = await verify(app, run)
+        assert (job["counts"]["created"], job["counts"]["alike"]) == (1, 0)
+
+
+ALIKE = (
+    graph(0, "ada@contoso.com"),
+    graph(2, "x4711@contoso.com", displayName="Anna Müller"),
+)
+"""One who is linked, and one without a match, to whom an account is much alike."""
+
+
+async def created_alike(app: App) -> tuple[Any, Any]:
+    """Return a run that was approved, and the account that provisioning then made though another one is much alike."""
+    await app.bring(csv_file(person("ada"), {"userName": "amueller", "displayName": "Mueller, Anna"}))
+    run = await app.apply(await app.plan(*ALIKE))
+    return run, await create(app, "x4711@contoso.com", externalId=object_id(2), displayName="Anna Müller")
 
 
 class TestWhoMayAskWhen:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Error, Page, async_playwright
 
 from tests.environments import ROOT
 from tests.link_orchestrator.portal.door import OPERATOR, Door
@@ -26,6 +26,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 SCREENS = ROOT / ".screens"
 WIDTHS = (360, 1600)
 SERIOUS = ("serious", "critical")
+LOADS = 3
+"""How often a page may load itself while it is looked at."""
 
 
 def find_chromium() -> str:
@@ -60,6 +62,8 @@ class Screen:
     """What the console complained about: a blocked style or script, an exception."""
     asked: list[str] = field(default_factory=list)
     """Addresses of all requests."""
+    loaded: list[str] = field(default_factory=list)
+    """Addresses of all pages that began to load: asked for by a test, a link, or the page itself."""
 
     async def open(self, path: str = "") -> None:
         """Load a page of the portal."""
@@ -86,8 +90,20 @@ class Screen:
     async def check(self, name: str = "") -> None:
         """Hold the page to what everybody needs: nothing serious in light or dark, wide or narrow, and no overflow.
 
-        With a `name`, keep pictures of it, too.
+        With a `name`, keep pictures of it, too. A page that follows a job loads itself again when the job ends: if that
+        happens under this look, it is begun again.
         """
+        for _ in range(LOADS):
+            before = len(self.loaded)
+            try:
+                return await self._check(name)
+            except (Error, AssertionError):
+                if len(self.loaded) == before:
+                    raise
+            await self.page.wait_for_load_state()
+        raise AssertionError(f"the page was loaded again and again: {self.loaded[-LOADS:]}")
+
+    async def _check(self, name: str) -> None:
         for scheme in ("light", "dark"):
             for width in WIDTHS:
                 await self._look(scheme, width)
@@ -121,5 +137,6 @@ async def on_screen(browser: Browser, door: Door, who: Mapping[str, str] = OPERA
     page.on("console", lambda told: screen.errors.append(told.text) if told.type == "error" else None)
     page.on("pageerror", lambda error: screen.errors.append(str(error)))
     page.on("request", lambda request: screen.asked.append(request.url))
+    page.on("request", lambda request: screen.loaded.append(request.url) if request.is_navigation_request() else None)
     yield screen
     await context.close()

@@ -60,7 +60,8 @@ class Answer:
     @property
     def text(self) -> str:
         """What a person reads, without the markup."""
-        body = re.sub(r"<(head|script)\b.*?</\1>", " ", self.html.replace("<wbr>", ""), flags=re.DOTALL)
+        html = re.sub(r"<wbr>|</?(?:code|bdi)(?: [^>]*)?>", "", self.html)
+        body = re.sub(r"<(head|script)\b.*?</\1>", " ", html, flags=re.DOTALL)
         return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
     @property

@@ -48,6 +48,12 @@ async def followed(door: Door, sent: Answer, said: str) -> tuple[str, Answer]:
     return path, await until(shows)
 
 
+async def take_back(door: Door, path: str, **fields: str) -> tuple[str, Answer]:
+    """Take an import back by its page: look what that would do first. Return the path and the page of the undo."""
+    look, _ = await followed(door, await door.send(path, {"do": "look"}), "Take it back?")
+    return await followed(door, await door.send(look, {"do": "undo", **fields}), "Row by row")
+
+
 async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
     path, preview = await followed(door, await send_file(door, FILE), "Import it?")
     assert "2 would be created" in preview.text.replace("would be created 2", "2 would be created")
@@ -59,7 +65,7 @@ async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
     assert "created 2" in done.text
     assert "Correct them in the file" in done.text
     assert "hr.csv" in (await door.get("import")).text
-    path, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+    path, undone = await take_back(door, path)
     assert "Removed 2" in undone.text
     assert "<script>alert" not in undone.html
     shown = await door.get(f"{path}?outcome=removed")
@@ -81,7 +87,7 @@ async def test_an_import_that_a_waiting_plan_knows_says_so_before_its_undo_and_w
             in before.text
         )
         assert f'/portal/runs/{run["id"]}">the plan' in before.html
-        _, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+        _, undone = await take_back(door, path)
         assert "taken back partly: 1 account is not what it was before it. Each row says why." in undone.text
         assert "What the import made and changed is taken back" not in undone.text
         plan = await door.get(f"runs/{run['id']}")
@@ -89,8 +95,55 @@ async def test_an_import_that_a_waiting_plan_knows_says_so_before_its_undo_and_w
         await api.call("POST", f"linking/runs/{run['id']}/cancel")
         await api.wait(f"linking/runs/{run['id']}", "cancelled")
     assert "A plan waits" not in (await door.get(path)).text
-    _, undone = await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+    _, undone = await take_back(door, path)
     assert "What the import made and changed is taken back." in undone.text
+
+
+async def test_what_taking_an_import_back_would_do_is_counted_and_named_before_it_is_done(door: Door) -> None:
+    file = csv_file(
+        {"userName": "ada@contoso.com"}, {"userName": "bob.local"}, {"userName": "kim.local", "active": "no"}
+    )
+    async with api_of(door) as api:
+        await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+        await api.bring(csv_file({"userName": "kim.local"}))
+        imported = await api.bring(file)
+        run = await api.plan(graph(1, "ada@contoso.com"))
+        look = await door.send(f"imports/{imported['id']}", {"do": "look"})
+        path, seen = await followed(door, look, "Take it back?")
+        assert path.startswith("undo-previews/importundopreview")
+        for told in (
+            "1 would be deleted",
+            "1 would be given back, still inactive",
+            "1 would stay as they are",
+            "1 account that the import made is deleted. Nobody signs in by it any more.",
+            "A plan waits that knows them",
+            f"The plan of {run['id']} would link the account: it stays. Cancel that run first.",
+        ):
+            assert told in seen.text or " ".join(reversed(told.split(" ", 1))) in seen.text, told
+        assert "ada@contoso.com" in seen.text
+        assert "bob.local" in (await door.get(f"{path}?outcome=removed")).text
+        assert (await api.account("bob.local"))["userName"] == "bob.local", "nothing was taken back by looking"
+        wrong = await door.send(path, {"do": "undo", "activate": "all"})
+        assert (wrong.status, "a number, or nothing" in wrong.text) == (400, True)
+        _, undone = await followed(door, await door.send(path, {"do": "undo", "activate": "1"}), "Row by row")
+        assert "taken back partly: 1 account is not what it was" in undone.text
+        assert (await api.account("kim.local"))["document"]["active"] is True
+    assert "The import was taken back since" in (await door.get(path)).text
+
+
+async def test_a_reader_looks_at_what_taking_back_would_do_and_presses_nothing(door: Door) -> None:
+    async with api_of(door) as api:
+        imported = await api.bring(csv_file({"userName": "ada"}))
+        path, _ = await followed(
+            door, await door.send(f"imports/{imported['id']}", {"do": "look"}), "Yes, take the import back"
+        )
+        read = await door.get(path, READER)
+        assert ("1 would be deleted" in read.text or "would be deleted 1" in read.text, "Yes, take" in read.text) == (
+            True,
+            False,
+        )
+        assert (await door.send(path, {"do": "undo"}, headers=READER, token="0")).status == 403
+        assert await api.account("ada")
 
 
 async def test_a_preview_shows_addresses_as_addresses_and_attributes_in_words(door: Door) -> None:
@@ -113,7 +166,7 @@ async def test_a_preview_says_that_it_was_imported_and_taken_back(door: Door) ->
     for gone in ("nothing is changed yet", "would be created", "Import it?", "taken back"):
         assert gone not in said.text
     assert "taken back" not in (await door.get("import")).text
-    await followed(door, await door.send(path, {"do": "undo"}), "Row by row")
+    await take_back(door, path)
     assert "and was taken back" in (await door.get(preview)).text
     assert "Done taken back" in (await door.get("import")).text
 
@@ -142,7 +195,47 @@ async def test_columns_that_were_chosen_stay_chosen_where_the_file_is_missing(do
     chosen = {"do": "again", "what": "accounts", "header": "Colour", "was": "", "as": "department"}
     page = await door.send(path, chosen)
     assert (page.status, "choose a file" in page.text) == (400, True)
-    assert re.search(r'value="Colour">(?:(?!</select>).)*<option selected>department', page.html, re.DOTALL)
+    assert re.search(
+        r'value="Colour">(?:(?!</select>).)*<option value="department" selected>Department', page.html, re.DOTALL
+    )
+
+
+async def test_columns_that_are_not_read_are_told_above_the_button_that_imports(door: Door) -> None:
+    file = csv_file({"Login": "jane", "Personalnr": "007", "Abteilung": "Sales"})
+    _, preview = await followed(door, await send_file(door, file), "Import it?")
+    told = preview.text.index("2 columns are not read Personalnr , Abteilung : what stands there gets into no account")
+    assert told < preview.text.index("Import it?")
+    _, all_read = await followed(door, await send_file(door, csv_file({"userName": "jane"})), "Import it?")
+    assert "not read" not in all_read.text.partition("Import it?")[0]
+
+
+async def test_a_column_that_was_chosen_after_the_file_was_read_is_never_dropped_in_silence(door: Door) -> None:
+    file = csv_file({"Login": "jane", "Personalnr": "007"})
+    path, preview = await followed(door, await send_file(door, file), "Import it?")
+    assert re.search(r'<button[^>]*name="do" value="import" form="columns"', preview.html), "sends what was chosen"
+    chosen = {"header": ["Login", "Personalnr"], "was": ["userName", ""], "as": ["userName", "employeeNumber"]}
+    asked = {"do": "import", "what": "accounts", **chosen}
+    refused = await door.send(path, asked)
+    assert refused.status == 400
+    assert "nothing was imported, because you set Personalnr to Employee number" in refused.text
+    kept = r'value="Personalnr">(?:(?!</select>).)*<option value="employeeNumber" selected>'
+    assert re.search(kept, refused.html, re.DOTALL)
+    assert "<details open><summary>Read it again" in refused.html
+    assert not (await door.api.call("GET", "accounts"))["accounts"]
+    coded = await door.send(path, {"do": "import", "what": "accounts", "charset": "windows-1252"})
+    assert (coded.status, "the encoding to windows-1252" in coded.text) == (400, True)
+    # With the file beside it, the same button has it read so, and a new preview is shown.
+    path, preview = await followed(door, await send_file(door, file, path, **asked), "Import it?")
+    assert path.startswith("previews/")
+    assert "not read" not in preview.text.partition("Import it?")[0]
+    read = {
+        "header": ["Login", "Personalnr"],
+        "was": ["userName", "employeeNumber"],
+        "as": ["userName", "employeeNumber"],
+    }
+    await followed(door, await door.send(path, {"do": "import", "what": "accounts", **read}), "Take it back")
+    (account,) = (await door.api.call("GET", "accounts", userName="jane"))["accounts"]
+    assert "007" in json.dumps(account)
 
 
 async def test_a_wrong_file_is_led_to_the_right_door(door: Door) -> None:
@@ -176,6 +269,12 @@ async def test_a_column_that_is_missing_is_named_in_the_words_of_the_page(door: 
     assert (page.status, "?columns" in page.text) == (400, False)
     assert "If one of these has it, say which under More choices, with a line like: header of the column" in page.text
     assert "Device = userName" not in page.text, "a column that is not likely is not proposed"
+    rows = [{"Abteilungsname": one.upper(), "Kontakt": f"{one}@contoso.com"} for one in ("ada", "bob")]
+    page = await send_file(door, csv_file(*rows))
+    assert "with a line like: Kontakt = userName" in page.text, "the values look like sign-in names"
+    rows = [{"Abteilungsname": "IT", "Kürzel": "a.li"}, {"Abteilungsname": "HR", "Kürzel": "b.ob"}]
+    page = await send_file(door, csv_file(*rows))
+    assert "with a line like: Kürzel = userName" in page.text
     page = await send_file(door, csv_file({"Device": "laptop", "Benutzerkennung": "red"}))
     assert "Say which it is under More choices, with a line like: Benutzerkennung = userName" in page.text
 
@@ -205,6 +304,27 @@ async def test_a_reader_looks_on(door: Door) -> None:
         assert "<form" not in page.html
     token = (await door.get("import")).token
     assert (await door.send(path.partition("?")[0], {"do": "import"}, READER, token)).status == 403
+
+
+async def test_an_import_says_which_of_its_rows_a_plan_warns_of_in_the_same_words_and_sums(door: Door) -> None:
+    ada = {"userName": "ada@contoso.com", "title": "Old"}
+    rows = (ada | {"title": "New"}, {"userName": "bob"}, {"userName": "bob"}, {"userName": "cyd", "active": "?"})
+    async with api_of(door) as api:
+        await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+        await api.bring(csv_file(ada | {"protected": "yes"}))
+        job = await api.bring(csv_file(*rows), file="hr.csv")
+        page = (await door.get(f"imports/{job['id']}")).text
+        assert "said the same as another row 1" in page
+        assert "rows not taken 2" in page
+        assert "1 row not taken so far: a plan knows nothing of the people in it. The other 1 lacks nobody" in page
+        assert (
+            "1 row of hr.csv not taken so far: the plan knows nothing of these people" in (await door.get("plan")).text
+        )
+        run = await api.plan(graph(1, "ada@contoso.com"))
+        assert "1 row of the accounts in hr.csv not taken so far" in (await door.get(f"runs/{run['id']}")).text
+        await api.bring(csv_file({"userName": "cyd"}))
+        page = (await door.get(f"imports/{job['id']}")).text
+        assert "All 2 lack nobody: what they say came since, or their accounts were left as they are." in page
 
 
 async def test_what_there_is_not_is_no_page(door: Door) -> None:

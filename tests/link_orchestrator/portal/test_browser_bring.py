@@ -38,7 +38,7 @@ async def test_a_file_is_looked_at_imported_and_taken_back(screen: Screen, tmp_p
     await page.get_by_role("button", name="Import accounts.csv").wait_for()
     await screen.check("preview")
     await page.get_by_role("button", name="Import accounts.csv").click()
-    await page.get_by_text("Take the import back").wait_for()
+    await page.get_by_role("button", name="Look what taking it back would do").wait_for()
     await screen.check("import-done")
     await choose(screen, tmp_path / "users.json", "Entra's users")
     await page.get_by_text("What was read").wait_for()
@@ -51,10 +51,31 @@ async def test_a_file_is_looked_at_imported_and_taken_back(screen: Screen, tmp_p
     await screen.open("import")
     await screen.check("import")
     await page.get_by_role("link", name="accounts.csv").click()
-    await page.get_by_text("Take the import back").click()
-    await page.get_by_role("button", name="Yes, take it back").click()
+    await page.get_by_role("button", name="Look what taking it back would do").click()
+    await page.get_by_role("button", name="Yes, take the import back").wait_for()
+    await screen.check("import-undo-preview")
+    await page.get_by_role("button", name="Yes, take the import back").click()
     await page.get_by_text("Row by row").wait_for()
     await screen.check("import-undone")
+
+
+async def test_a_column_that_is_chosen_late_is_asked_about_and_kept(screen: Screen, tmp_path: Path) -> None:
+    page, file = screen.page, tmp_path / "hr.csv"
+    file.write_bytes(csv_file({"Login": "jane", "Personalnr": "007", "Abteilung": "Sales"}))
+    await choose(screen, file)
+    await page.get_by_text("2 columns are not read").wait_for()
+    await screen.check("preview-unread")
+    await page.get_by_label("Personalnr", exact=True).select_option("employeeNumber")
+    await page.get_by_role("button", name="Import hr.csv").click()
+    await page.get_by_text("There is a problem").wait_for()
+    screen.errors.clear()  # the browser reports the status itself
+    assert await page.get_by_label("Personalnr", exact=True).input_value() == "employeeNumber"
+    await screen.check("preview-chosen-late")
+    await page.get_by_label("Choose the file again").set_input_files(file)
+    await page.get_by_role("button", name="Look at it again").click()
+    await page.get_by_text("1 column is not read").wait_for()
+    await page.get_by_role("button", name="Import hr.csv").click()
+    await page.get_by_role("button", name="Look what taking it back would do").wait_for()
 
 
 async def test_hostile_rows_are_only_text(screen: Screen, tmp_path: Path) -> None:
@@ -62,3 +83,18 @@ async def test_hostile_rows_are_only_text(screen: Screen, tmp_path: Path) -> Non
     await choose(screen, tmp_path / "<b>.csv")
     await screen.page.get_by_role("button", name="Import <b>.csv").wait_for()
     await screen.check("preview-hostile")
+
+
+async def test_made_up_people_are_tried_and_taken_back(screen: Screen) -> None:
+    page = screen.page
+    await screen.open("")
+    await page.get_by_role("button", name="Try it with made-up people").click()
+    await page.get_by_text("Say which domains are yours").or_(page.get_by_text("Make a plan")).first.wait_for()
+    await page.get_by_role("link", name="take all of it back").wait_for()
+    await screen.check("overview-made-up")
+    await page.get_by_role("link", name="take all of it back").click()
+    await page.get_by_text("Take the made-up people back").click()
+    await screen.check("made-up")
+    await page.get_by_role("button", name="Yes, take all of it back").click()
+    await page.get_by_text("Nothing of theirs is here").wait_for()
+    await screen.check("made-up-gone")

@@ -90,3 +90,15 @@ async def test_on_this_machine_the_portal_opens_by_its_address_alone(browser: Br
         await page.close()
     await tables.close()
     await histories.close()
+
+
+async def test_a_page_that_loads_itself_again_while_it_is_looked_at_is_looked_at_again(screen: Screen) -> None:
+    await screen.open()
+    loads = asyncio.create_task(_load_again(screen))
+    await screen.check()
+    await loads
+
+
+async def _load_again(screen: Screen) -> None:
+    await asyncio.sleep(0.2)  # as long as the first of four looks takes, and no longer
+    await screen.page.reload()

@@ -10,7 +10,7 @@ from shutil import copy
 import pytest
 import pytest_asyncio
 from jinja2 import ChoiceLoader, FileSystemLoader
-from playwright.async_api import Browser, Route
+from playwright.async_api import Browser, Route, expect
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.rendering import environment
@@ -21,6 +21,10 @@ from tests.link_orchestrator.portal.browser import IN_A_BROWSER, Screen, on_scre
 from tests.link_orchestrator.portal.door import add_pages, opened
 
 pytestmark = IN_A_BROWSER
+
+
+WITHIN_OTHERS = {"badge", "count", "duration", "error_summary", "job", "value", "who"}
+"""Parts that others in the gallery are made of."""
 
 
 @dataclass
@@ -63,6 +67,9 @@ async def gallery(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_every_part_can_be_seen_and_used(gallery: Screen) -> None:
+    shown = Path(__file__).with_name("gallery.html").read_text()
+    parts = {name for name in vars(environment().globals["ui"]) if f"ui.{name}(" not in shown}
+    assert parts <= WITHIN_OTHERS, "a part that nobody has looked at"
     await gallery.check("gallery")
 
 
@@ -85,6 +92,7 @@ async def test_a_refusal_keeps_what_was_typed_and_stands_beside_its_field(galler
     await page.get_by_label("Domains").fill("contoso.com")
     await page.get_by_role("button", name="Save").click()
     await page.get_by_text("It is saved.").wait_for()
+    await expect(page.locator(".said"), "Tab goes on from what was done").to_be_focused()
 
 
 async def test_a_number_that_is_not_the_one_shown_is_said_before_anything_is_sent(gallery: Screen) -> None:

@@ -96,7 +96,7 @@ async def bring_everybody(screen: Screen, folder: Path) -> None:
     refused = page.get_by_role("table", name="Every row, by line").get_by_role("row")
     assert await refused.count() == 3, "the header, and the two rows"
     await page.get_by_role("button", name="Import more.csv").click()
-    await page.get_by_text("Take the import back").wait_for()
+    await page.get_by_role("button", name="Look what taking it back would do").wait_for()
 
 
 async def say_what_is_ours(screen: Screen) -> None:
@@ -150,8 +150,10 @@ async def pilot(screen: Screen, run: str) -> None:
     await follow(page, "This run", "Approve")
     await page.get_by_role("link", name="Choose a pilot").click()
     await page.get_by_label("How many people at most").fill(str(PILOT))
+    await page.get_by_role("button", name="See who they are").click()
+    await page.get_by_role("heading", name=f"{PILOT} people would be linked").wait_for()
     await tick_warnings(page)
-    await page.get_by_role("button", name="Link these first").click()
+    await page.get_by_role("button", name=f"Link these {PILOT} first").click()
     await page.get_by_role("heading", name=f"The pilot linked {PILOT} accounts").wait_for()
     assert (await document(screen, run))["counts"]["linked"] == PILOT
 

@@ -31,12 +31,12 @@ async def test_an_account_is_found_linked_by_hand_and_released(screen: Screen) -
     await page.get_by_role("link", name="ada@contoso.com").click()
     await screen.check("account-local")
     await page.get_by_text("Link with an identity in Entra").click()
-    await page.get_by_label("Object ID of the person").fill("nonsense")
+    await page.get_by_label("The person in Entra").fill("nonsense")
     await page.get_by_role("button", name="Show whose it is").click()
     await page.get_by_role("alert").wait_for()
     screen.errors.clear()  # the browser reports the status itself
     await screen.check("account-refused")
-    await page.get_by_label("Object ID of the person").fill(object_id(7))
+    await page.get_by_label("The person in Entra").fill(object_id(7))
     await page.get_by_role("button", name="Show whose it is").click()
     await page.get_by_text("Nobody of this id was in what was read").wait_for()
     await page.get_by_label("Reason").fill("She called <b>")
@@ -50,7 +50,7 @@ async def test_an_account_is_found_linked_by_hand_and_released(screen: Screen) -
     await page.get_by_text("Link with an identity in Entra").click()
     person = {"id": object_id(7), "userPrincipalName": "ada@contoso.com", "displayName": "Ada Lovelace"}
     await ask(screen.door, "POST", "linking/identities", {"value": [person]})
-    await page.get_by_label("Object ID of the person").fill(object_id(7))
+    await page.get_by_label("The person in Entra").fill(object_id(7))
     await page.get_by_role("button", name="Show whose it is").click()
     await screen.check("account-link-known")
     await page.get_by_role("button", name="They are the same: link").click()

@@ -71,7 +71,7 @@ async def test_a_plan_is_made_of_an_upload(screen: Screen, tmp_path: Path) -> No
     (tmp_path / "users.json").write_bytes(files["identities"])
     await choose(screen, tmp_path / "accounts.csv")
     await page.get_by_role("button", name="Import accounts.csv").click()
-    await page.get_by_text("Take the import back").wait_for()
+    await page.get_by_role("button", name="Look what taking it back would do").wait_for()
     await choose(screen, tmp_path / "users.json", "Entra's users")
     await page.get_by_role("link", name="Plan with it").click()
     await screen.check("plan")

@@ -137,7 +137,8 @@ async def test_every_page_of_a_plan_is_looked_at(screen: Screen, api: Api) -> No
     await screen.check("runs-empty")
     run = await plan_demo(api)
     here = f"runs/{run['id']}"
-    pages = {"runs": "runs", "pilot": f"{here}/pilot", "decisions": f"{here}/decisions", "run-groups": f"{here}/groups"}
+    pages = {"runs": "runs", "pilot": f"{here}/pilot", "pilot-named": f"{here}/pilot?number=5"}
+    pages |= {"decisions": f"{here}/decisions", "run-groups": f"{here}/groups"}
     pages |= {"decisions-none": f"{here}/decisions?decision=link&department=Nobody", "problems": f"{here}/problems"}
     (group, *_) = await api.decisions(run, "groupLink")
     pages |= {"difference": f"{here}/groups/{group['entraGroup']['id']}"}
@@ -158,7 +159,7 @@ async def test_every_page_of_a_plan_is_looked_at(screen: Screen, api: Api) -> No
     await screen.page.wait_for_load_state()
     assert not [row for row in await api.decisions(run, "review") if "review" in row]
     await screen.page.get_by_role("button", name="Link these first").click()
-    await screen.page.get_by_text("that you ticked").wait_for()
+    await screen.page.get_by_text("that you ticked would not be linked").wait_for()
     await screen.check("pilot-rows")
 
 

@@ -10,7 +10,8 @@ import aiohttp
 from link_orchestrator.portal.pages.connect import SWITCH, compare
 from link_orchestrator.prediction.mapping import DEFAULT, read_mapping
 from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
-from tests.link_orchestrator.running import TOKEN
+from tests.link_orchestrator.portal.test_overview import bring_people
+from tests.link_orchestrator.running import TOKEN, graph
 
 POLICY = {"nameIdSource": "userPrincipalName", "adoptOnCreate": False}
 
@@ -37,6 +38,24 @@ async def test_a_test_connection_is_seen(door: Door) -> None:
     assert "The connection works" in (await door.get("connect?fragment=seen")).text
 
 
+async def test_provisioning_stays_stopped_on_it_after_an_undo_and_after_a_small_run_that_follows(door: Door) -> None:
+    await bring_people(door)
+    assert "linked 2 accounts: it may be on" in (await door.get("connect")).text
+    run = (await door.api.call("GET", "linking/runs"))["runs"][0]
+    undo = await door.api.call("POST", f"linking/runs/{run['id']}/undo")
+    await door.api.wait(f"linking/undos/{undo['id']}", "done")
+    page = (await door.get("connect")).text
+    assert "Leave provisioning stopped An undo took links back, and nobody was linked since." in page
+    assert "it may be on" not in page
+    people = [graph(number, f"{name}@contoso.com") for number, name in enumerate(("ada", "ben", "cid"))]
+    await door.api.apply(await door.api.plan(*people), links=1)
+    page = (await door.get("connect")).text
+    assert "Leave provisioning stopped 2 links that an undo took back are not made again." in page
+    assert "Not yet: 2 links that an undo took back" in page
+    assert "it may be on" not in page
+    assert "2 links that an undo took back are not made again" in (await door.get()).text
+
+
 async def test_a_mapping_is_checked(door: Door) -> None:
     attributes = {"externalId": "mailNickname", "userName": "userPrincipalName"}
     sent = await check(door, {"attributes": attributes, "matching": ["externalId"]})
@@ -49,7 +68,8 @@ async def test_a_mapping_is_checked(door: Door) -> None:
 async def test_a_file_that_is_no_schema_is_refused_beside_its_field(door: Door) -> None:
     page = await check(door, {"value": []})
     assert page.status == 400
-    assert "must be an exported provisioning schema" in page.text
+    assert "must be an exported provisioning schema: choose the file that Entra gives under Show" in page.text
+    assert "{" not in page.html.partition('class="errors"')[2].partition("</div>")[0], "a page speaks no JSON"
     assert 'id="e-mapping"' in page.html
     page = await door.send("connect", {"do": "check"})
     assert "choose the file that you downloaded" in page.text
@@ -79,7 +99,10 @@ async def test_connect_is_enough_to_set_entra_up(door: Door) -> None:
     ):
         assert told in page, told
     await door.api.call("PUT", "directory/policy", {"nameIdSource": "mail"})
-    assert "userName must be what Entra sends as NameID, mail as the policy has it" in (await door.get("connect")).text
+    assert (
+        "By sign-in name: then that must be what Entra sends as NameID, mail as the policy has it"
+        in (await door.get("connect")).text
+    )
 
 
 def test_the_mapping_that_is_asked_for_is_right_in_itself() -> None:

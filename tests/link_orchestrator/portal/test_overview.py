@@ -17,8 +17,10 @@ from link_orchestrator.portal.pages.overview import Overview, find_next
 from link_orchestrator.portal.pages.run import OneRun
 from link_orchestrator.portal.rendering import render
 from link_orchestrator.requests.pages.run import summary
+from link_orchestrator.requests.pages.verification import verification_summary
+from link_orchestrator.requests.verified import FIND_OUT
 from shared.host.auth import Caller
-from tests.link_orchestrator.portal.door import READER, SETTINGS, Door, opened
+from tests.link_orchestrator.portal.door import READER, SETTINGS, Answer, Door, opened
 from tests.link_orchestrator.running import csv_file, graph
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -47,6 +49,11 @@ LINKED_SINCE = DONE | {"approved": "2026-11-30T14:00:00Z"}
 LATER = job("run", approved="2026-11-30T15:00:00Z")
 
 
+def verified(skipped: int = 0, **counts: int) -> dict[str, Any]:
+    """Return a verification of the run, of whose links that are not confirmed the plan expected some to wait."""
+    return job("verification", about="run1", counts={"confirmed": 5, **counts}, predicted={"skipped": skipped})
+
+
 @pytest.mark.parametrize(
     ("told", "policy", "step", "path"),
     [
@@ -70,6 +77,10 @@ LATER = job("run", approved="2026-11-30T15:00:00Z")
             "runs/run1/verify",
         ),
         (directory(DONE, job("verification", about="run1", counts={"confirmed": 8})), POLICY, "", "plan"),
+        (directory(DONE, verified(unconfirmed=3, skipped=3)), POLICY, "", "plan"),
+        (directory(DONE, verified(alike=2)), POLICY, "", "runs/run1/verify"),
+        (directory(DONE, verified(unconfirmed=4, skipped=3)), POLICY, "Verify", "runs/run1/verify"),
+        (directory(DONE, verified(unconfirmed=3, skipped=3, created=1)), POLICY, "Verify", "runs/run1/verify"),
         (directory(DONE, job("undo", "started", "run1")), POLICY, "Plan", "runs/run1/undo"),
         (directory(DONE, job("undo", about="run1")), POLICY, "Plan", "plan"),
         (directory(DONE, job("undo", "failed", "run1")), POLICY, "Plan", "runs/run1/undo"),
@@ -81,6 +92,11 @@ LATER = job("run", approved="2026-11-30T15:00:00Z")
         (directory(DONE | {"counts": {}}), POLICY, "Plan", "plan"),
         (directory(DONE, job("verification", "cancelled", "run1")), POLICY, "Verify", "runs/run1/verify"),
         (directory(job("run", counts={})), POLICY, "", "plan"),
+        (directory(job("import"), job("importundo", "started")), POLICY, "Import", "import-undos/importundo1"),
+        (directory(job("import"), job("importundo"), accounts=0), POLICY, "Import", "import"),
+        (directory(job("import"), job("run", "cancelled"), accounts=0), POLICY, "Import", "import"),
+        (directory(job("import", "started"), job("run", "cancelled"), accounts=0), POLICY, "Import", "imports/import1"),
+        (directory(job("run", "planned", links=8), accounts=0), POLICY, "Review", "runs/run1"),
     ],
 )
 def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: str) -> None:
@@ -89,6 +105,33 @@ def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: 
     page = render("overview.html", {"page": EVA, "view": Overview.of(told, policy, UNUSED, NONE, NOW)})
     assert page.count('class="button primary"') == 1
     assert f'href="/portal/{path}"' in page
+
+
+def test_no_step_is_done_once_the_only_import_was_taken_back() -> None:
+    told = directory(job("import"), job("importundo"), job("run", "cancelled"), accounts=0)
+    assert Overview.of(told, POLICY, UNUSED, NONE, NOW).done == ()
+
+
+def test_links_that_wait_as_the_plan_expected_are_counted_apart_and_end_the_journey() -> None:
+    told = directory(DONE, verified(unconfirmed=3, skipped=3))
+    found = find_next(told, POLICY)
+    assert found.title == "Every link is confirmed, or waits as expected"
+    assert "3 links wait as the plan expected: the people are disabled in Entra" in found.text
+    page = text_of(render("overview.html", {"page": EVA, "view": Overview.of(told, POLICY, UNUSED, NONE, NOW)}))
+    assert "Not yet confirmed 0 Wait as expected 3" in page
+    verify = OfJob(Run(DONE), told["latest"]["verification"], words.FOUND)
+    page = text_of(render("verify.html", {"page": EVA, "view": verify}))
+    assert "Not yet confirmed 0 Wait as expected 3" in page
+    assert "Every link is confirmed, or waits as expected" in page
+    assert "but for 3 links of people who are disabled in Entra" in page
+    report = text_of(verification_summary(told["latest"]["verification"]))
+    assert "Wait as expected: 3 links" in report
+    assert FIND_OUT not in report
+
+
+def text_of(html: str) -> str:
+    """Return what a person reads of a page."""
+    return Answer(200, {}, html).text
 
 
 @pytest.mark.parametrize("linked", [0, 8])

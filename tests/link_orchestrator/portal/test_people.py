@@ -34,7 +34,13 @@ def version_on(page: Answer) -> str:
 async def press(door: Door, path: str, do: str, who: Mapping[str, str] = OPERATOR, **fields: str) -> Answer:
     """Press a button as who has just loaded the page."""
     page = await door.get(path, who)
-    return await door.send(path, {"do": do, "version": version_on(page), **fields}, who, page.token)
+    return await door.send(path, {"do": do, **shown_on(page), **fields}, who, page.token)
+
+
+def shown_on(page: Answer) -> dict[str, str]:
+    """Return what a page's forms carry of what it showed: the version, and the seal of a question."""
+    seal = re.search(r'name="shown" value="([0-9a-f]+)"', page.html)
+    return {"version": version_on(page)} | ({"shown": seal[1]} if seal else {})
 
 
 async def test_accounts_are_found_by_anything_and_listed_by_state(door: Door) -> None:
@@ -103,10 +109,10 @@ async def test_an_account_says_who_changes_what_of_it(door: Door) -> None:
 async def test_what_is_done_to_an_account_by_hand_is_done_and_can_be_gone_back(door: Door) -> None:
     kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
     for do, fields, said, holds in (
-        ("link", {"identity": object_id(5), "unknown": "yes", "reason": "R"}, "linked", {"status": "claimed"}),
-        ("link", {"identity": object_id(6), "unknown": "yes"}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(5), "reason": "R"}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(6)}, "linked", {"status": "claimed"}),
         ("release", {"keepEvidence": "no"}, "released", {"status": "local", "evidence": {}}),
-        ("link", {"identity": object_id(6), "unknown": "yes"}, "linked", {"status": "claimed"}),
+        ("link", {"identity": object_id(6)}, "linked", {"status": "claimed"}),
         ("release", {"keepEvidence": "yes"}, "released", {"evidence": {"objectId": object_id(6)}}),
         ("protect", {"protected": "yes"}, "protected", {"protected": True}),
         ("protect", {"protected": "no"}, "unprotected", {"protected": False}),
@@ -158,7 +164,7 @@ async def test_an_object_id_that_is_none_is_refused_beside_its_field(door: Door)
 
 async def test_a_refused_link_is_said_and_nothing_typed_is_lost(door: Door) -> None:
     ada = f"accounts/{(await everybody(door))['ada@contoso.com']}/link?identity={object_id(1)}"
-    page = await press(door, ada, "link", identity=object_id(1), unknown="yes", reason="A <reason>")
+    page = await press(door, ada, "link", identity=object_id(1), reason="A <reason>")
     assert page.status == 409
     assert "A &lt;reason&gt;" in page.html
     told = re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
@@ -181,11 +187,11 @@ async def test_a_link_by_hand_shows_whose_the_object_id_is_and_asks_again_where_
     person = {"id": object_id(7), "userPrincipalName": "kim@contoso.com", "displayName": "Kim Lee"}
     await ask(door, "POST", "linking/identities", {"value": [person]})
     to = await press(door, kim, "look", identity="{" + object_id(7).upper() + "}")
-    assert to.headers["Location"].startswith(f"/portal/{kim}/link?identity=%7B")
+    assert to.headers["Location"] == f"/portal/{kim}/link?identity={object_id(7)}"
     stranger = f"{kim}/link?identity={object_id(8)}"
     page = await door.get(stranger)
     assert "Nobody of this id was in what was read" in page.text
-    refused = await press(door, stranger, "link", identity=object_id(8))
+    refused = await door.send(stranger, {"do": "link", "identity": object_id(8)}, token=page.token)
     assert (refused.status, "nothing was linked" in refused.text) == (400, True)
     assert (await find(door, "kim"))["link"] is None
     known = f"{kim}/link?identity={object_id(7)}"
@@ -195,6 +201,84 @@ async def test_a_link_by_hand_shows_whose_the_object_id_is_and_asks_again_where_
     assert (await press(door, known, "link", identity=object_id(7))).headers["Location"] == f"/portal/{kim}?said=linked"
     page = await door.get(kim)
     assert "Person in Entra Kim Lee Sign-in name in Entra kim@contoso.com" in page.text
+
+
+async def planned_for_two(door: Door) -> tuple[Any, dict[str, str]]:
+    """Return a plan that links jo with her person, and the ids of the accounts of jo and iwolf, whom nobody matches."""
+    await door.api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    await door.api.bring(csv_file({"userName": "jo@contoso.com"}, {"userName": "iwolf", "displayName": "Ida Wolf"}))
+    run = await door.api.plan(
+        graph(1, "jo@contoso.com", displayName="Jörg Groß"), graph(2, "new@contoso.com", displayName="Ida Wolf")
+    )
+    ids = {name: (await find(door, name))["id"] for name in ("jo@contoso.com", "iwolf")}
+    return run, ids
+
+
+async def test_an_account_shows_its_row_of_the_last_plan_and_who_matched_it(door: Door) -> None:
+    run, ids = await planned_for_two(door)
+    (row,) = await door.api.decisions(run, "link")
+    page = await door.get(f"accounts/{ids['jo@contoso.com']}")
+    assert "In the last plan The run Link Jörg Groß jo@contoso.com" in page.text.replace(" @", "@")
+    assert f'href="/portal/runs/{run["id"]}/rows/{row["id"]}"' in page.html
+    page = await door.get(f"accounts/{ids['iwolf']}")
+    assert "No identity Nobody in Entra matches it." in page.text
+
+
+async def test_a_link_with_a_person_whom_the_last_plan_matches_with_another_account_says_so_before(door: Door) -> None:
+    _, ids = await planned_for_two(door)
+    page = await door.get(f"accounts/{ids['iwolf']}/link?identity={object_id(1)}")
+    told = page.text.replace(" @", "@").replace(" :", ":")
+    assert "The last plan matches this person with another account jo@contoso.com: The account matches by" in told
+    assert f'href="/portal/accounts/{ids["jo@contoso.com"]}"' in page.html
+    page = await door.get(f"accounts/{ids['jo@contoso.com']}/link?identity={object_id(2)}")
+    assert "The last plan matches this account with somebody else jo@contoso.com" in page.text.replace(" @", "@")
+    own = await door.get(f"accounts/{ids['jo@contoso.com']}/link?identity={object_id(1)}")
+    assert "The last plan matches" not in own.text
+
+
+@pytest.mark.parametrize("planned", [True, False])
+async def test_a_person_is_named_by_the_sign_in_name_that_was_read(door: Door, planned: bool) -> None:
+    if planned:
+        await planned_for_two(door)
+    else:
+        await bring(door, "iwolf")
+        await door.api.upload(graph(1, "jo@contoso.com", displayName="Jörg Groß"))
+    iwolf = f"accounts/{(await find(door, 'iwolf'))['id']}"
+    to = await press(door, iwolf, "look", identity=" Jo@Contoso.com ")
+    assert to.headers["Location"] == f"/portal/{iwolf}/link?identity={object_id(1)}"
+    page = await door.get(f"{iwolf}/link?identity={object_id(1)}")
+    assert "Link iwolf with Jörg Groß" in page.text
+    assert object_id(1) in page.text
+    refused = await press(door, iwolf, "look", identity="nobody@contoso.com")
+    assert (refused.status, "nobody of this sign-in name is in what was read" in refused.text) == (400, True)
+    assert (await press(door, f"{iwolf}/link?identity={object_id(1)}", "link", identity=object_id(1))).status == 303
+    assert (await find(door, "iwolf"))["link"]["identity"] == object_id(1)
+
+
+async def test_nobody_is_linked_by_hand_but_by_the_page_that_shows_the_two_as_they_are(door: Door) -> None:
+    _, ids = await planned_for_two(door)
+    iwolf, jo = (f"accounts/{ids[name]}/link" for name in ("iwolf", "jo@contoso.com"))
+    page = await door.get(f"{iwolf}?identity={object_id(2)}")
+    other = await door.get(f"{jo}?identity={object_id(2)}")
+    colleagues = await door.get(f"{iwolf}?identity={object_id(2)}", COLLEAGUE)
+    version = {"version": version_on(page)}
+    link = {"do": "link", "identity": object_id(2)}
+    for forged in (
+        {},
+        version,
+        {"shown": shown_on(page)["shown"]},
+        version | {"shown": shown_on(other)["shown"]},
+        version | {"shown": shown_on(colleagues)["shown"]},
+        {**shown_on(page), "identity": object_id(1)},
+        {**shown_on(page), "identity": object_id(9)},
+    ):
+        refused = await door.send(iwolf, link | forged, token=page.token)
+        assert (refused.status, "were not shown side by side as they are now" in refused.text) == (400, True), forged
+    await door.api.upload(graph(2, "new@contoso.com", displayName="Somebody Else"))
+    refused = await door.send(iwolf, link | shown_on(page), token=page.token)
+    assert (refused.status, "Somebody Else" in refused.text) == (400, True), "the person is another by now"
+    assert (await find(door, "iwolf"))["link"] is None
+    assert (await door.send(iwolf, link | shown_on(refused), token=page.token)).status == 303
 
 
 async def test_what_was_typed_is_shown_where_somebody_linked_the_account_meanwhile(door: Door) -> None:
@@ -207,7 +291,7 @@ async def test_what_was_typed_is_shown_where_somebody_linked_the_account_meanwhi
     assert all(typed in again.text for typed in ("Somebody changed this account", "kim.typed", "Typed title"))
 
 
-@pytest.mark.parametrize(("do", "fields"), [("release", {}), ("link", {"identity": object_id(8), "unknown": "yes"})])
+@pytest.mark.parametrize(("do", "fields"), [("release", {}), ("link", {"identity": object_id(8)})])
 async def test_a_button_does_nothing_to_an_account_that_changed_since_it_was_shown(
     door: Door, do: str, fields: dict[str, str]
 ) -> None:
@@ -215,12 +299,12 @@ async def test_a_button_does_nothing_to_an_account_that_changed_since_it_was_sho
     bob = f"{account}/link?identity={fields['identity']}" if do == "link" else account
     page = await door.get(bob)
     await ask(door, "PATCH", account, {"applicationId": "new"})
-    sent = {"do": do, "version": version_on(page), **fields}
+    sent = {"do": do, **shown_on(page), **fields}
     again = await door.send(bob, sent, token=page.token)
     assert again.status == 412
     assert "Somebody changed this account while you had it open" in again.text
     assert (await find(door, "bob@contoso.com"))["link"]["identity"] == object_id(1)
-    assert (await door.send(bob, sent | {"version": version_on(again)}, token=page.token)).status == 303
+    assert (await door.send(bob, sent | shown_on(again), token=page.token)).status == 303
 
 
 async def test_an_edit_changes_what_was_typed_otherwise_and_keeps_the_rest(door: Door) -> None:
@@ -322,7 +406,7 @@ async def test_a_file_that_was_looked_at_is_not_called_imported(door: Door) -> N
     ("path", "typed"),
     [
         ("/edit", {"do": "edit", "title": "Boss", "emails": "kim@contoso.com\nk@contoso.com"}),
-        ("/link", {"do": "link", "unknown": "yes", "identity": object_id(7), "reason": "She asked for it"}),
+        ("/link", {"do": "link", "identity": object_id(7), "reason": "She asked for it"}),
         ("", {"do": "delete", "confirm": "kimberly"}),
     ],
     ids=["edit", "link", "delete"],
@@ -337,7 +421,7 @@ async def test_what_was_typed_for_an_account_that_a_colleague_deleted_is_shown_a
     assert (gone.status, "somebody removed it while this page was open" in gone.text) == (404, True), gone.text
     assert "max@contoso.com" in gone.text
     kept = gone.html.partition("What you had typed")[2]
-    assert all(f"<dd>{value}</dd>" in kept for name, value in typed.items() if name not in ("do", "unknown"))
+    assert all(f"<dd>{value}</dd>" in kept for name, value in typed.items() if name != "do")
     assert "token" not in gone.text.partition("What you had typed")[2].partition("History")[0]
 
 
@@ -345,13 +429,12 @@ async def test_what_was_typed_for_an_account_that_a_colleague_deleted_is_shown_a
 async def test_what_was_typed_beside_an_account_that_a_colleague_changed_stays(door: Door, do: str) -> None:
     ids = await everybody(door)
     path = f"accounts/{ids['bob@contoso.com' if do == 'release' else 'ada@contoso.com']}"
-    before = await door.get(path)
-    version = version_on(before)
+    to = f"{path}/link?identity={object_id(9)}" if do == "link" else path
+    before = await door.get(to)
     assert (await press(door, path, "protect", COLLEAGUE, protected="yes")).status == 303
-    link = {"identity": object_id(9), "reason": "She asked for it", "unknown": "yes"}
+    link = {"identity": object_id(9), "reason": "She asked for it"}
     typed = link if do == "link" else {"keepEvidence": "no"}
-    to = f"{path}/link" if do == "link" else path
-    page = await door.send(to, {"do": do, "version": version, **typed}, token=before.token)
+    page = await door.send(to, {"do": do, **shown_on(before), **typed}, token=before.token)
     assert (page.status, "Somebody changed this account while you had it open" in page.text) == (412, True), page.text
     # A protected account has no form for a release, so that it is said what was chosen.
     kept = page.html if do == "link" else page.html.partition("What you had typed")[2]

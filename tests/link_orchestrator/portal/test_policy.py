@@ -105,6 +105,37 @@ def test_a_refusal_of_an_entry_is_about_its_field() -> None:
     )
 
 
+async def test_every_line_that_is_wrong_is_said_at_once_and_quoted(door: Door) -> None:
+    page = await save(
+        door,
+        {
+            "verifiedDomains": "contoso.com\nwww.fabrikam.com\n\nhttps://www.nordwind.de/",
+            "excluded": "type nobody\njane@contoso.com\ngroup Sales\npatern svc-*",
+            "setAside": "*",
+        },
+    )
+    assert page.status == 400
+    for told in (
+        "entry 2: 'www.fabrikam.com' is the name of a web site, in which hardly anybody has an address: write fab",
+        "Entry 3: 'https://www.nordwind.de/' is no domain: write nordwind.de",
+        "entry 1 (type nobody): must be one of guest, disabled, sharedMailbox, serviceAccount",
+        "Entry 3 (group Sales): must be the object id of a group in Entra",
+        "Entry 4 (patern svc-*): is neither an object id nor a user principal name",
+        "entry 1 (*): leaves everybody out",
+    ):
+        assert page.text.count(told) == 2, f"in the summary and beside the field: {told}"
+    assert page.html.count('class="error"') == 3
+
+
+async def test_a_mail_domain_that_begins_with_www_is_kept_where_it_is_said_to_be_one(door: Door) -> None:
+    mail = {"verifiedDomains": [{"domain": "www.fabrikam.com"}, "contoso.com"]}
+    await door.api.call("PUT", "directory/policy", mail)
+    stored = (await door.api.call("GET", "directory/policy"))["verifiedDomains"]
+    assert stored == ["contoso.com", {"domain": "www.fabrikam.com"}]
+    assert (await save(door, {})).status == 303, "the form sends what it showed"
+    assert (await door.api.call("GET", "directory/policy"))["verifiedDomains"] == stored
+
+
 async def test_what_is_entered_is_the_policy(door: Door) -> None:
     sent = await save(door, {"verifiedDomains": "contoso.com\n*.fabrikam.com\n", "excluded": "pattern svc-*"})
     assert (sent.status, sent.headers.get("Location")) == (303, "/portal/policy?said=saved"), sent.text
@@ -144,7 +175,10 @@ async def test_rules_go_up_without_script_and_nothing_is_saved_or_lost(door: Doo
         ({"verifiedDomains": "a.example b.example"}, "holds several words: write one a line"),
         ({"verifiedDomains": "a*.example"}, "for a domain and its subdomains write *.contoso.com"),
         ({"trust.mail": "strong"}, "Choose that above, or make the rule weak"),
-        ({"excluded": "jane@contoso.com\npatern svc-*"}, "entry 2: is neither an object id nor a user principal name"),
+        (
+            {"excluded": "jane@contoso.com\npatern svc-*"},
+            "entry 2 (patern svc-*): is neither an object id nor a user principal name",
+        ),
         ({"excluded": "pattern *"}, "leaves everybody out"),
         ({"excluded": "type nobody"}, "must be one of guest"),
         ({"trust.externalId": "off"}, "externalId must be among them"),
@@ -238,7 +272,7 @@ async def test_what_is_switched_off_stays_on_the_page(door: Door) -> None:
 
 async def test_a_line_that_repeats_another_is_refused_by_both_places(door: Door) -> None:
     page = await save(door, {"excluded": "a@x.example\nb@x.example\nA@x.example, create"})
-    assert "entry 3: contradicts entry 1, which is about the same" in page.text
+    assert "entry 3 (A@x.example, create): contradicts entry 1, which is about the same" in page.text
 
 
 async def test_a_reader_sees_the_policy_and_no_button(door: Door) -> None:
@@ -304,7 +338,7 @@ async def test_the_history_says_shares_in_per_cent_and_names_the_person(door: Do
         ("schedule", {"after": "suspended", "why": "undo1 takes back"}, "suspended: undo1 takes back"),
         ("autoApprove", {"share": 0.015, "number": 5, "on": False}, "off, kept for later: 5 links and 1.5 % of the"),
         ("adoptOnCreate", True, "on"),
-        ("rules", [{"rule": "userName", "trust": "weak"}], "Sign-in name (userName) weak"),
+        ("rules", [{"rule": "userName", "trust": "weak"}], "Sign-in name weak"),
         (
             "verifiedDomains",
             ["a.example", {"domain": "b.example", "subdomains": True}],

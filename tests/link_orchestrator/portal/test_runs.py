@@ -15,11 +15,11 @@ import pytest
 
 from link_orchestrator import words
 from link_orchestrator.portal.frame import Around
-from link_orchestrator.portal.pages import all_rows, of_approval
+from link_orchestrator.portal.pages import decisions, of_approval
 from link_orchestrator.portal.pages.of_job import OfJob
 from link_orchestrator.portal.pages.of_run import Progress, Run
 from link_orchestrator.portal.pages.run import OneRun
-from link_orchestrator.portal.rendering import render
+from link_orchestrator.portal.rendering import render, said
 from link_orchestrator.requests import jobs
 from shared.directory.directory import Directories
 from shared.host.auth import Caller
@@ -309,8 +309,6 @@ async def test_rows_behind_those_that_one_page_looks_through_are_reached(
     door: Door, api: Api, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "ROWS_READ", 1)
-    monkeypatch.setattr(all_rows, "MOST_PAGES", 1)
-    monkeypatch.setattr(all_rows, "MOST", 1)
     first, *_ = rows = await api.decisions(run, "review")
     await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [first["id"]], "action": "exclude"})
     page, path = await door.get(here(run, "/all?decision=review&action=link")), ""
@@ -321,6 +319,41 @@ async def test_rows_behind_those_that_one_page_looks_through_are_reached(
         page = await door.get(path)
         named += "1 row" in page.text
     assert named == len(rows) - 1
+
+
+async def test_no_first_page_is_empty_while_a_row_behind_it_meets_the_conditions(
+    door: Door, api: Api, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "ROWS_READ", 1)
+    row = (await api.decisions(run, "link"))[-1]
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "exclude"})
+    name, path = row["identity"]["userPrincipalName"], here(run, "/decisions?reviewed=true")
+    assert name in (await door.get(path)).text, "it goes on looking by itself"
+    monkeypatch.setattr(decisions, "PATIENCE_SECONDS", -1)
+    page = await door.get(path)
+    assert "No such row among the first 5,000" in page.text
+    for _ in range(20):
+        if not (further := re.findall(r'href="/portal/([^"]*)"[^>]*>Go on looking', page.html)):
+            break
+        page = await door.get(further[0].replace("&amp;", "&"))
+    assert name in page.text
+
+
+async def test_sign_in_names_that_change_whatever_is_approved_are_said_to_be_none_of_the_links(
+    api: Api, door: Door
+) -> None:
+    await api.bring(
+        csv_file({"userName": "ada"}, {"userName": "bob", "email": "bob@contoso.com", "emailVerified": "y"})
+    )
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    ada = await api.account("ada")
+    await api.call("POST", f"accounts/{ada['id']}/link", {"identity": object_id(1)})
+    run = await api.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com"))
+    (warned,) = [one for one in run["warnings"] if one["code"] == "userNameChanges"]
+    assert (run["links"], warned["count"], warned["values"]) == (1, 2, {"linkedBefore": 1})
+    assert "2 sign-in names will change with the first provisioning cycle; 1 of them of an account" in warned["warning"]
+    page = (await door.get(here(run, "/approve"))).text
+    assert "1 of them is of an account that was linked before this run, or by hand: it changes whatever" in page
 
 
 async def test_of_all_rows_those_that_are_not_taken_are_named(door: Door, api: Api, run: Any) -> None:
@@ -424,8 +457,8 @@ async def test_a_row_is_shown_side_by_side_with_what_differs(door: Door, api: Ap
     page = await door.get(here(run, f"/rows/{row['id']}"))
     assert page.status == 200
     assert "Sign-in name differs" in page.text
-    assert row["remedy"] in page.text
-    assert row["reason"] in page.text
+    assert said(row["remedy"]).striptags() in page.text
+    assert said(row["reason"]).striptags() in page.text
     assert "An import" in page.text, "the account's history"
 
 
@@ -436,7 +469,7 @@ async def test_every_kind_of_row_has_its_page(door: Door, api: Api, run: Any, de
     for row in (await api.decisions(run, decision))[:2]:
         page = await door.get(here(run, f"/rows/{row['id']}"))
         assert page.status == 200, page.text
-        assert row["reason"] in page.text
+        assert said(row["reason"]).striptags() in page.text
 
 
 async def test_of_several_accounts_each_stands_beside_the_person(door: Door, api: Api, run: Any) -> None:
@@ -559,9 +592,9 @@ async def test_a_counterpart_that_shares_nothing_is_said_to_be_a_stranger(door: 
 async def test_a_counterpart_of_an_account_is_a_person_who_was_read(door: Door, api: Api, run: Any) -> None:
     (row,), (person,) = (await api.decisions(run, "noIdentity"))[:1], (await api.decisions(run, "noAccount"))[:1]
     path, object_id = here(run, f"/rows/{row['id']}"), person["identity"]["objectId"]
-    for typed, said in (("", "type the person's object id"), ("x", "GUID"), (str(UUID(int=9)), "nobody of this")):
+    for typed, told in (("", "type the person's object id"), ("x", "GUID"), (str(UUID(int=9)), "nobody of this")):
         refused = await door.send(path, {"do": "look", "identity": typed})
-        assert (refused.status, said in refused.text) == (400, True)
+        assert (refused.status, told in refused.text) == (400, True)
     to = await door.send(path, {"do": "look", "identity": object_id})
     pair = to.headers["Location"].removeprefix("/portal/")
     page = await door.get(pair)
@@ -604,6 +637,28 @@ async def test_a_file_of_decisions_is_taken_and_what_was_not_is_said_by_its_line
     other = await send(f"link,{review['id']},run0")
     assert other.status == 400
     assert "nothing was decided" in other.text
+
+
+async def test_whom_a_file_excludes_and_the_plan_links_is_hard_to_miss_and_excluded_by_a_press(
+    door: Door, api: Api, run: Any
+) -> None:
+    row, path = await row_of(api, run, "link"), here(run, "/decisions")
+    person = row["identity"]
+    lines = "action,decision,objectId,userName,displayName\r\n"
+    lines += f"exclude,review,{person['objectId']},{row['account']['userName']},{person['displayName']}"
+    form = aiohttp.FormData()
+    for name, value in (("token", (await door.get(path)).token), ("do", "file"), ("by", "names")):
+        form.add_field(name, value)
+    form.add_field("file", lines, filename="decisions.csv", content_type="text/csv")
+    page = await door.ask("POST", path, {**SAME_SITE, **OPERATOR}, data=form)
+    assert "This plan links 1 person whom your file excludes" in page.text
+    assert 'role="alert"' in page.html
+    who = f"{person['displayName']}, {row['account']['userName']}, {person['objectId']}"
+    assert f"Line 2: {who}" in page.text
+    assert page.html.index("whom your file excludes") < page.html.index("row not taken")
+    assert f'<a href="/portal/{here(run, "/rows/" + row["id"])}">{who}</a>' in page.html
+    assert (await door.send(path, {"do": "review", "rows": row["id"], "action": "exclude"})).status == 303
+    assert (await row_of(api, run, "link"))["review"]["action"] == "exclude"
 
 
 async def test_an_approval_takes_the_number_and_the_warnings_and_keeps_what_was_typed(
@@ -731,30 +786,138 @@ async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, 
     path = here(run, "/pilot")
     chosen = await door.send(path, {"do": "choose", "rows": row["id"]}, token=(await door.get(path)).token)
     assert "The 1 row that you ticked" in chosen.text
+    assert row["identity"]["userPrincipalName"] in chosen.text
     assert "provisioning does, of 1 of these 1." in chosen.text
-    fields = {"do": "approve", "planned": str(run["links"]), "acknowledged": boxes(run)}
-    nobody = await door.send(path, fields)
+    weak = await row_of(api, run, "review")
+    both = await door.send(path, {"do": "choose", "rows": [row["id"], weak["id"]]}, token=(await door.get(path)).token)
+    assert "1 row that you ticked would not be linked" in both.text
+    assert "1 person would be linked" in both.text
+    nobody = await door.send(path, {"do": "look"})
     assert nobody.status == 400
     assert "say how many people at most" in nobody.text
-    assert (await door.send(path, {**fields, "number": "1.5"})).status == 400
-    none = await door.send(path, {**fields, "filter.department": "No such"})
-    assert none.status == 409
+    assert (await door.send(path, {"do": "look", "number": "1.5"})).status == 400
+    to = await door.send(path, {"do": "look", "filter.department": "No such"})
+    none = await door.get(to.headers["Location"].removeprefix("/portal/"))
+    assert "The plan would link nobody so" in none.text
     assert 'value="No such"' in none.html
+    fields = {"do": "approve", "acknowledged": boxes(run)}
+    shown = await named(door, f"{path}?number=1")
     assert (await door.send(path, {**fields, "rows": row["id"]})).headers["Location"].endswith("said=piloted")
     run = await api.wait(f"linking/runs/{run['id']}", "planned")
     while run["phase"] != "planned" or run["counts"].get("linked") != 1:
         run = await api.call("GET", f"linking/runs/{run['id']}")
     page = await door.get(here(run))
     assert "The pilot linked 1 account" in page.text
-    again = await door.send(path, {**fields, "number": "1"})
+    again = await door.send(f"{path}?number=1", {**fields, **shown})
     assert again.status == 409, "the page that was shown before it, sent once more, is no second pilot"
-    fields["planned"] = str(run["links"])
-    unseen = await door.send(path, {**fields, "number": "2", "acknowledged": ""})
+    shown = await named(door, f"{path}?number=2")
+    unseen = await door.send(f"{path}?number=2", {**fields, **shown, "acknowledged": ""})
     assert unseen.status == 400, "what was ticked for a pilot was ticked for its people"
     fields["acknowledged"] = boxes(run)
-    assert (await door.send(path, {**fields, "number": "2"})).status == 303
-    run = await api.wait(f"linking/runs/{run['id']}", "done", "planned")
-    assert "The rest of the plan still waits" in (await door.get(here(run, "/undo"))).text
+    assert (await door.send(f"{path}?number=2", {**fields, **shown, "people": "3"})).status == 400
+    assert (await door.send(f"{path}?number=3", {**fields, **shown})).status == 400, "the page named other people"
+    assert (await door.send(f"{path}?number=2", {**fields, **shown})).status == 303
+
+
+async def named(door: Door, path: str) -> dict[str, str]:
+    """Return what the form of a pilot sends to say what its page has shown."""
+    page = (await door.get(path)).html
+    found = {name: re.findall(rf'name="{name}" value="([^"]*)"', page) for name in ("planned", "people", "shown")}
+    found["reviews"] = re.findall(r'name="reviews" value="([^"]*)"', page)
+    return {name: value for name, (value,) in found.items()}
+
+
+async def piloted(api: Api, run: Any, number: int) -> Any:
+    """Link some people first, and return the run once the rest of it waits."""
+    body = {"number": number, "links": run["links"], "acknowledged": [one["code"] for one in run["warnings"]]}
+    await api.call("POST", f"linking/runs/{run['id']}/approve", body)
+    while True:
+        now = await api.call("GET", f"linking/runs/{run['id']}")
+        if now["options"].get("pilots"):
+            return now
+
+
+async def test_a_pilot_names_its_people_before_they_are_linked_and_leads_to_them_afterwards(
+    door: Door, api: Api, run: Any
+) -> None:
+    path = here(run, "/pilot")
+    page = await door.get(f"{path}?number=3", READER)
+    foreseen = await api.call("GET", f"linking/runs/{run['id']}/pilot", number="3")
+    names = [row["identity"]["userPrincipalName"] for row in foreseen["rows"]]
+    assert "3 people would be linked" in page.text
+    assert [name in page.text for name in names] == [True] * 3
+    assert "first</button>" not in page.html, "a reader sees who they are, and links nobody"
+    all_of_them = await door.get(f"{path}?number=60")
+    assert "60 people, 50 on this page" in all_of_them.text
+    (further,) = re.findall(r'href="/portal/([^"]*)" rel="next"', all_of_them.html)
+    assert "This is the last page" in (await door.get(further.replace("&amp;", "&"))).text
+    fields = {"do": "approve", "acknowledged": boxes(run), **await named(door, f"{path}?number=3")}
+    assert (await door.send(f"{path}?number=3", fields)).status == 303
+    while not run["options"].get("pilots"):
+        run = await api.call("GET", f"linking/runs/{run['id']}")
+    page = await door.get(here(run))
+    assert f'The pilot linked <a href="/portal/{here(run, "/decisions?linked=true")}">3 accounts</a>' in page.html
+    rows = await door.get(here(run, "/decisions?linked=true"))
+    assert "3 rows" in rows.text
+    assert [name in rows.text for name in names] == [True] * 3
+    assert rows.html.count('scope="row"') == 3
+
+
+async def test_an_undo_of_a_pilot_is_looked_at_while_the_rest_waits_and_nothing_is_undone_by_that(
+    door: Door, api: Api, run: Any
+) -> None:
+    await door.send(
+        here(run, "/decisions"), {"do": "review", "one": f"exclude {(await row_of(api, run, 'link'))['id']}"}
+    )
+    run = await piloted(api, await api.call("GET", f"linking/runs/{run['id']}"), 3)
+    page = await door.get(here(run, LOOK))
+    assert "What an undo of the pilot would do" in page.text
+    assert "As before their link 3" in page.text
+    assert f"{run['links']} links of the plan still wait" in page.text
+    assert "what was decided about its rows goes with it: 1 to exclude" in page.text
+    assert "Yes, take the links back" not in page.text
+    refused = await door.send(here(run, LOOK), {"do": "undo", "keep": "nothing", "seen": "yes"})
+    assert refused.status == 409
+    now = await api.call("GET", f"linking/runs/{run['id']}")
+    assert (now["phase"], now["counts"]["linked"], "takenBack" in now) == ("planned", 3, False)
+    assert (await door.send(here(run, LOOK), {"do": "drop"}, READER, page.token)).status == 403
+    dropped = await door.send(here(run, LOOK), {"do": "drop"})
+    assert dropped.headers["Location"] == f"/portal/{here(run, '/undo?look=yes&said=dropped')}"
+    await api.wait(f"linking/runs/{run['id']}", "cancelled")
+    page = await door.get(here(run, LOOK))
+    assert "As before their link 3" in page.text
+    assert "Yes, take the links back" in page.text
+
+
+async def test_whoever_approves_is_told_what_was_decided_since_by_whom_and_about_whom(
+    door: Door, api: Api, run: Any
+) -> None:
+    """Two tabs: what the first one typed is not simply another number by now."""
+    page = await door.get(here(run, "/approve"))
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', page.html)
+    link = await row_of(api, run, "link")
+    await door.send(here(run, "/decisions"), {"do": "review", "one": f"exclude {link['id']}"}, COLLEAGUE)
+    fields = {"do": "approve", "links": str(run["links"]), "acknowledged": boxes(run), "pauseProvisioning": "yes"}
+    refused = await door.send(here(run, "/approve"), fields | {"reviews": seen, "approvals": "0"})
+    assert refused.status == 409
+    assert "1 decision about rows of this plan since you opened the page" in refused.text
+    assert "max@contoso.com decided about 1 row" in refused.text
+    assert f"the plan would link {run['links'] - 1} accounts by now" in refused.text
+    assert f'href="/portal/{here(run, "/rows/" + link["id"])}"' in refused.html
+    assert f"{link['identity']['userPrincipalName']} : stays out" in refused.text
+    assert "GET /linking" not in refused.text
+    told = await api.call("GET", f"linking/runs/{run['id']}/decided", since=seen)
+    assert (told["times"], told["by"]) == (1, [{"who": "max@contoso.com", "rows": 1}])
+    (seen,) = re.findall(r'name="reviews" value="([^"]*)"', refused.html)
+    run = await api.call("GET", f"linking/runs/{run['id']}")
+    await piloted(api, run, 2)
+    refused = await door.send(
+        here(run, "/approve"), fields | {"links": str(run["links"]), "reviews": seen, "approvals": "0"}
+    )
+    assert refused.status in (400, 409)
+    assert "A part of the plan was approved since you opened the page" in refused.text
+    assert "2 links, a pilot" in refused.text
+    assert (await api.call("GET", f"linking/runs/{run['id']}"))["phase"] == "planned"
 
 
 async def test_a_verification_says_of_how_many_the_plan_expected_that_they_wait(api: Api, door: Door) -> None:
@@ -775,7 +938,7 @@ async def test_a_verification_says_of_how_many_the_plan_expected_that_they_wait(
     page = (await door.get(here(run, "/verify"))).text
     assert "1 of these 2 the plan expected to wait" in page
     overview = (await door.get("")).text
-    assert "Provisioning has not come through 2 links yet. Of these the plan expected 1 to wait" in overview
+    assert "Provisioning has not come through 1 link yet. 1 link waits as the plan expected" in overview
     assert "created" not in overview[overview.index("Not every link is confirmed") :].partition("See whose")[0]
 
 
@@ -822,8 +985,8 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     assert "the plan expected to wait" not in page.text
     rows = await api.call("GET", f"linking/verifications/{found['id']}/rows", found="unconfirmed", count="50")
     for row in rows["rows"]:
-        assert row["reason"] in page.text
-        assert row["remedy"] in page.text
+        assert said(row["reason"]).striptags() in page.text
+        assert said(row["remedy"]).striptags() in page.text
         assert f'href="/portal/{here(run, "/rows/" + row["row"])}"' in page.html
     told = await door.get(f"verifications/{found['id']}/report?format=csv")
     assert rows["rows"][0]["account"]["userName"] in told.html
@@ -961,6 +1124,7 @@ async def test_a_groups_difference_is_shown_by_its_members(door: Door, api: Api,
     row = await row_of(api, run, "groupLink")
     page = await door.get(here(run, "/groups"))
     assert row["group"]["displayName"] in page.text
+    assert "linked with nobody yet, counts twice: only here by the account" in page.text
     difference = await door.get(here(run, f"/groups/{row['entraGroup']['id']}"))
     assert f"Only here {row['members']['onlyHere']}" in difference.text
     assert f"<h1>{row['entraGroup']['displayName']}</h1>" in difference.html
@@ -1100,7 +1264,7 @@ async def test_while_an_undo_is_the_last_to_change_links_no_page_starts_provisio
         assert "Nobody was linked" in told
         assert "leave it stopped" in told
         assert "Switch provisioning on" not in told
-    assert "Open provisioning, and leave it off" in (await door.get("connect")).text
+    assert "Leave provisioning stopped" in (await door.get("connect")).text
 
 
 async def test_once_a_run_has_linked_people_again_a_later_one_that_links_nobody_stops_no_provisioning(

@@ -174,6 +174,33 @@ async def links(app: App) -> list[bool]:
 ACCOUNT, ACTIVITY = "main_u", "main_e"
 
 
+async def approvals(app: App) -> list[tuple[int | None, bool]]:
+    """Return the approvals in the activity: how many links each is of, and whether it is open."""
+    rows = await app.pages("directory/activity", "activity", 9)
+    return [(row.get("links"), "open" in row) for row in rows if row["operation"] == "linking_run_approve"]
+
+
+async def test_an_approval_whose_end_was_not_noted_is_told_as_its_run_has_it(tmp_path: Path) -> None:
+    """A server is killed while it answers: the run is approved, and goes on to be done."""
+    async with in_trouble(tmp_path) as (app, tables, _):
+        run = await app.plan(graph(1, "kim@contoso.com"))
+        tables.faults = Trouble(ACTIVITY, Fault.UNAVAILABLE, 1).strike
+        await app.apply(run)
+        tables.faults = no_faults
+        assert await approvals(app) == [(1, False)]
+
+
+async def test_an_approval_that_was_pressed_again_after_a_kill_is_the_second_ones_alone(tmp_path: Path) -> None:
+    """A server is killed before the run is approved: nobody knows of that one."""
+    async with serving(tmp_path) as app:
+        await app.bring(csv_file({"userName": "kim@contoso.com"}))
+        run = await app.plan(graph(1, "kim@contoso.com"))
+        activity = (await Directories(app.tables).open("main")).activity
+        await activity.begin(Deed("linking_run_approve", "local", about=run["id"]))
+        await app.apply(run)
+        assert await approvals(app) == [(1, False), (None, True)]
+
+
 @pytest.mark.parametrize(
     ("trouble", "status", "linked", "noted"),
     [

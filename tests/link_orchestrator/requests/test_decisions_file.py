@@ -205,7 +205,7 @@ async def test_an_accounts_line_does_not_overrule_the_line_of_the_identity_that_
     lines = {row["objectId"] or row["userName"]: n + 2 for n, row in enumerate(rows)}
     answer = await send(app, run, rows)
     told = f"identity: line {lines[object_id(2)]} decides about this identity"
-    assert answer["refused"] == [{"line": lines["anna.old"], "reason": told}]
+    assert [(one["line"], one["reason"]) for one in answer["refused"]] == [(lines["anna.old"], told)]
     assert (await row_of(app, run, 2))["review"]["action"] == action
     assert (await send(app, run, rows))["notTaken"] == 1
 
@@ -309,10 +309,35 @@ async def test_names_that_are_no_row_of_the_plan_are_told_by_line(app: App, run:
     answer = await send(app, run, [row | {"action": "link"} for row in wrong], by="names")
     assert (answer["reviewed"], answer["notTaken"]) == (1, 5)
     told = {one["line"]: one["reason"] for one in answer["refused"]}
-    assert all(told[line].startswith("decision, objectId, userName: no row of this plan") for line in (2, 3, 4, 5))
+    assert all(told[line].startswith("decision, objectId, userName: no row of this plan") for line in (2, 3, 5))
+    assert "what this plan says of them is review, and not link, so this plan links them" in told[4], "line 6 says so"
     assert told[7] == "row: line 6 says the same of the same row"
     with pytest.raises(Refusal, match=r"^400 by: rows .* or names"):
         await send(app, run, wrong, by="name")
+
+
+async def test_whom_a_file_of_another_plan_excludes_and_this_plan_links_is_named_first(app: App, run: Any) -> None:
+    """The other plan had them for a review, and by another policy this one links them by itself."""
+    rows = {row["objectId"] or row["userName"]: row for row in rows_in(await table(app, run))}
+    ada, bob = rows[object_id(1)], rows[object_id(2)]
+    assert (ada["decision"], bob["decision"]) == ("link", "review")
+    lines = [ada | {"decision": "review", "action": "exclude"}, bob | {"decision": "conflict", "action": "exclude"}]
+    answer = await send(app, run, lines, by="names")
+    (linked,) = answer["linkedAllTheSame"]["lines"]
+    assert (answer["reviewed"], answer["linkedAllTheSame"]["count"]) == (0, 1)
+    assert (linked["line"], linked["objectId"], linked["userName"]) == (2, object_id(1), ada["userName"])
+    assert (linked["decision"], linked["links"], linked["row"]) == ("link", True, ada["row"])
+    told = {one["line"]: one for one in answer["refused"]}
+    assert "this plan links them, though the file excludes them" in told[2]["reason"]
+    assert (told[3]["decision"], told[3]["links"]) == ("review", False)
+    assert "this plan does not link them" in told[3]["reason"]
+    await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [bob["row"]], "action": "link"})
+    answer = await send(app, run, lines, by="names")
+    assert {one["line"] for one in answer["linkedAllTheSame"]["lines"]} == {2, 3}, "also whom a review links by now"
+    lines.append(ada | {"action": "exclude"})
+    answer = await send(app, run, lines, by="names")
+    assert {one["line"] for one in answer["linkedAllTheSame"]["lines"]} == {3}, "another line of the file excludes her"
+    assert answer["reviewed"] == 1
 
 
 @pytest.mark.parametrize(

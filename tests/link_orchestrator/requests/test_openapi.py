@@ -60,7 +60,7 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
         ("ReviewRequest", "account action create cursor filter identity inPolicy rows", "action"),
         (
             "Selection",
-            "changes decision department domain evidence parted predicted reviewed rule score warning",
+            "changes decision department domain evidence linked parted predicted reviewed rule score warning",
             "decision",
         ),
         ("Approval", "acknowledged filter groups links number pauseProvisioning reviews rows", ""),

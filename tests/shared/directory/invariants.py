@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from shared.directory.directory import Directory
 from shared.directory.keys import IDENTITY, LIVE, NAME, OWN, POINTER, RETIRED, TOMBSTONE, Key, prefix_end
+from shared.directory.records.claims import GIVEN_UP
 from shared.directory.records.counts import share_of
 from shared.directory.records.model import Account
 from shared.tables.port import Row, Tables
@@ -34,7 +35,7 @@ async def check_invariants(store: Tables, name: str = "small") -> list[Account]:
 
 
 async def stale_rows(store: Tables, name: str = "small") -> int:
-    """Return how many claims and pointers lead to accounts that may not be found by them."""
+    """Return how many claims and pointers lead to accounts that may not be found by them, and were not given up."""
     directory = await reopened(store, name)
     right: set[tuple[str, str]] = set()
     held: set[tuple[str, str, str]] = set()
@@ -44,13 +45,12 @@ async def stale_rows(store: Tables, name: str = "small") -> int:
             right |= {directory.keys.claim(key) for key in account.claims()}
             right |= {directory.keys.pointer(key, account.id) for key in account.pointers()}
             held |= {(*directory.keys.claim(key), account.id) for key in account.held()}
-            held |= {(*directory.keys.pointer(key, account.id), account.id) for key in account.led_by()}
         for partition in (directory.keys.resources(bucket), directory.keys.pointers(bucket)):
             rows = await _rows(directory, partition)
             found |= {
                 (partition, row.key): str(row.columns["id"])
                 for row in rows
-                if row.key.startswith((NAME, IDENTITY, OWN, POINTER))
+                if row.key.startswith((NAME, IDENTITY, OWN, POINTER)) and GIVEN_UP not in row.columns
             }
     assert right <= found.keys()
     return sum(place not in right and (*place, holder) not in held for place, holder in found.items())

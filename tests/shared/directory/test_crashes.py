@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -20,6 +21,7 @@ from shared.directory.records import bulk
 from shared.directory.records.bulk import BulkOutcome, create_many, replace_many
 from shared.directory.records.model import Account, Link, SignInEvidence
 from shared.directory.sweep import sweep
+from shared.directory.text import timestamp
 from shared.tables.port import Tables, TablesError
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.invariants import check_invariants, stale_rows
@@ -369,3 +371,16 @@ async def test_many_changes_are_stored_and_answered_as_they_are(sqlite_tables: S
             assert stored[answered.id].etag == answered.etag
     assert stored[moved.id] == moved
     assert Link("i59", "userName", "2025-01-01T00:00:00.000Z", BY) == stored[accounts[59].id].link
+
+
+async def test_what_was_given_up_is_swept_once_no_request_can_look_for_it_any_more(sqlite_tables: SqliteTables) -> None:
+    directory = await small(sqlite_tables)
+    account = await create(directory, "ann", "ann@example.com")
+    after = await change(directory, account, with_changes(account, userName="x", emails=[{"value": "x@example.com"}]))
+    assert await stale_rows(sqlite_tables) == 0
+    assert await sweep(directory) == 0
+    places = [directory.keys.claim(account.name), directory.keys.pointer(Key("email", account.emails[0]), account.id)]
+    assert None not in await sqlite_tables.get_many(places)
+    assert await sweep(directory, timestamp(datetime.now(UTC) + timedelta(seconds=1))) == 2
+    assert await sqlite_tables.get_many(places) == [None, None]
+    assert (await directory.accounts.get(account.id)).etag == after.etag, "nobody had to be fenced off"

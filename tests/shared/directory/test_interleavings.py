@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -17,11 +18,11 @@ from shared.directory.errors import AlreadyExists, Stale
 from shared.directory.keys import COUNT, Key, fold
 from shared.directory.records.accounts import Accounts
 from shared.directory.records.bulk import create_many, replace_many
-from shared.directory.records.claims import Claims, KeyRow
+from shared.directory.records.claims import Claims
 from shared.directory.records.counts import Count
 from shared.directory.records.model import Account, Status
 from shared.directory.sweep import sweep
-from shared.tables.port import ANY, Delete, Operation, Tables, Upsert, VersionConflict
+from shared.tables.port import ANY, Delete, Merge, Operation, Tables, Upsert, VersionConflict
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.people import (
     BY,
@@ -42,6 +43,9 @@ from tests.shared.directory.people import (
     with_changes,
     with_emails,
 )
+
+NIGHT = "9"
+"""A time at which all that was given up is old."""
 
 Story = Callable[[Tables], Awaitable[int]]
 """Plays in an empty store, and answers how many accounts carry, or are found by, what only one may or must."""
@@ -145,6 +149,7 @@ async def an_email_is_taken_away_and_added_again(store: Tables) -> int:
     reached = pause(slow, commits_account, back, after=True)
     await change(a, ann, with_emails(ann))
     assert reached
+    await sweep(b, NIGHT)
     return len(await ids_of(await reopened(store), "email", "e@example.com"))
 
 
@@ -373,11 +378,11 @@ def no_fence_on_creates(patch: pytest.MonkeyPatch) -> None:
 
 
 def removal_whatever_is_there(patch: pytest.MonkeyPatch) -> None:
-    async def remove(self: Claims, place: KeyRow) -> None:
+    async def end(self: Claims, partition: str, operation: Delete | Merge) -> None:
         with suppress(VersionConflict):
-            await self._tables.commit(place.partition, [Delete(place.row, ANY)])
+            await self._tables.commit(partition, [replace(operation, etag=ANY)])
 
-    patch.setattr(Claims, "_remove", remove)
+    patch.setattr(Claims, "_end", end)
 
 
 def own_claim_left_as_it_is(patch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ def policy(*domains: Any) -> Policy:
         ("jane@contoso.com", "write contoso.com"),
         ("https://www.contoso.com/login?x=1", "write contoso.com"),
         ("https://www.contoso", "write www.contoso"),
+        ("www.contoso.com", 'write contoso.com. If people have addresses like name@www.contoso.com, write {"domain": '),
+        ("WWW.contoso.com", "write contoso.com"),
         ("contoso.com:443", "write contoso.com"),
         ("contoso.com.", "write contoso.com"),
         (" contoso.com", "write contoso.com"),
@@ -50,6 +52,21 @@ def test_what_is_no_domain_is_refused_with_what_was_meant(written: Any, meant: s
     with pytest.raises(ValueError, match=re.escape(meant)) as refused:
         read_asked({"verifiedDomains": ["fabrikam.com", written]})
     assert str(refused.value).startswith("verifiedDomains.1: ")
+
+
+def test_a_mail_domain_may_begin_with_www_where_it_is_said_to_be_one() -> None:
+    known = policy({"domain": "www.contoso.com"})
+    assert known.verifies("jane@www.contoso.com")
+    assert not known.verifies("jane@contoso.com")
+    assert read_asked(known.to_json()) == known
+
+
+def test_what_is_wrong_with_several_entries_is_said_at_once() -> None:
+    sent = {"verifiedDomains": ["www.contoso.com"], "excluded": ["jane", {"type": "x"}], "setAside": ["*"]}
+    with pytest.raises(ValueError) as refused:  # noqa: PT011  # what it says is looked at
+        read_asked(sent)
+    for entry in ("verifiedDomains.0: ", "excluded.0: ", "excluded.1.type: ", "setAside.0: "):
+        assert entry in str(refused.value)
 
 
 @pytest.mark.parametrize(

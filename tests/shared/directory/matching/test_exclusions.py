@@ -58,11 +58,25 @@ def test_an_entry_takes_whom_it_says_and_is_named_in_the_count(entry: Any, one: 
 )
 def test_the_reason_of_who_is_excluded_names_the_entry(entry: Any, one: Identity, named: str) -> None:
     decision = decide(one, [], excluded(entry))
-    assert (decision.kind, decision.reason) == (
-        DecisionKind.EXCLUDED,
-        f"The policy excludes this identity from linking, {named}.",
-    )
+    assert decision.kind is DecisionKind.EXCLUDED
+    assert decision.reason.startswith(f"The policy excludes this identity from linking, {named}. ")
     assert excluded({"type": "disabled"}).exclusion_in_words(one) == ""
+
+
+@pytest.mark.parametrize(
+    ("enabled", "told"),
+    [
+        (True, "No account matches it: provisioning creates one all the same, unless the prediction says otherwise."),
+        (False, "No account matches it: the person is disabled in Entra, so provisioning will create none."),
+    ],
+)
+def test_the_reason_of_who_is_excluded_says_whether_the_person_is_created_all_the_same(
+    enabled: bool, told: str
+) -> None:
+    one = person("svc-backup@contoso.com", account_enabled=enabled)
+    reason = decide(one, [], excluded({"pattern": "svc-*"})).reason
+    assert told in reason
+    assert ("take them out of the provisioning scope in Entra" in reason) is enabled
 
 
 @pytest.mark.parametrize(

@@ -465,3 +465,17 @@ async def test_no_fence_holds_around_an_account_that_changed_since_it_was_read(s
     await change(directory, read, with_changes(read, title="Engineer"))
     with pytest.raises(VersionConflict):
         await directory.accounts.claims.fence(read)
+
+
+async def test_who_takes_what_an_account_gave_up_leaves_it_as_it_is(tables: Tables) -> None:
+    """Its version stays, to which a plan may hold it; and nobody waits for it to commit."""
+    directory = await small(tables)
+    ann = await create(directory, "ann", externalId="i")
+    ann = await change(directory, ann, with_changes(ann, userName="other", externalId=None))
+    bea = await create(directory, "ann")
+    cleo = await create(directory, "cleo")
+    await change(directory, cleo, linked(cleo, "i"))
+    assert await ids_of(directory, "userName", "ann") == [bea.id]
+    assert await ids_of(directory, "externalId", "i") == [cleo.id]
+    assert (await directory.accounts.get(ann.id)).etag == ann.etag
+    await check_invariants(tables)

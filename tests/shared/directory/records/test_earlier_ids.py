@@ -87,6 +87,20 @@ async def test_a_sweep_takes_no_identity_from_whoever_is_linked_to_it(sqlite_tab
     assert await directory.accounts.claims.claimed(Key("identity", GUID)) == bea.id
 
 
+async def test_a_sweep_leads_those_to_an_account_whom_an_earlier_version_took_apart_from_it(
+    sqlite_tables: SqliteTables,
+) -> None:
+    """It wrote no pointer, and a create made them a second account."""
+    directory = await small(sqlite_tables)
+    account = await directory.accounts.create(replace(person(directory, "ann"), parted=(GUID,)), by=BY)
+    partition, row = directory.keys.pointer(Key("objectId", GUID), account.id)
+    await directory.tables.commit(partition, [Delete(row, ANY)])
+    for _ in range(2):
+        await sweep(await reopened(sqlite_tables))
+        await check_led(sqlite_tables, account, "objectId")
+    assert (await directory.accounts.get(account.id)).etag == account.etag
+
+
 async def check_led(tables: SqliteTables, account: Account, kind: str) -> None:
     directory = await reopened(tables)
     assert [found.id for found in await directory.accounts.list_by(Key(kind, GUID))] == [account.id]

@@ -17,7 +17,18 @@ from shared.directory.records.counts import FRESH_SECONDS
 from shared.directory.records.model import Account
 from shared.tables.port import Page, Tables
 from shared.tables.sqlite import SqliteTables
-from tests.shared.directory.people import BY, change, create, linked, person, reopened, retired, small, with_changes
+from tests.shared.directory.people import (
+    BY,
+    change,
+    create,
+    linked,
+    person,
+    reopened,
+    retired,
+    small,
+    with_changes,
+    with_emails,
+)
 from tests.waiting import PATIENCE
 
 Row = TypeVar("Row")
@@ -147,6 +158,19 @@ async def test_another_process_sees_a_new_account_in_the_total_after_a_while(sql
     assert await other.listing.total() == 5
     seconds = FRESH_SECONDS + 0.1
     assert await other.listing.total() == 6
+
+
+async def test_what_was_given_up_leads_nobody_into_a_plan(sqlite_tables: SqliteTables) -> None:
+    """A value that was corrected is no longer one that several share."""
+    directory, order = await filled(sqlite_tables, 10, buckets=2)
+    before = await directory.accounts.get(order[0])
+    lead = directory.keys.lead(Key("email", before.emails[0]))
+    bucket = directory.keys.bucket_of(lead)
+    assert await directory.listing.find_led(bucket, [lead]) == [{before.id}]
+    await change(directory, before, with_emails(before, "new@example.com"))
+    assert await directory.tables.get(*directory.keys.pointer(Key("email", before.emails[0]), before.id))
+    assert await directory.listing.find_led(bucket, [lead]) == [set()]
+    assert lead not in {f"p_{digest}" for digest, _ in await every(directory.listing.scan_pointers(bucket))}
 
 
 async def test_scans_yield_what_they_say(sqlite_tables: SqliteTables) -> None:

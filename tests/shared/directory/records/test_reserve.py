@@ -17,7 +17,7 @@ from shared.directory.records.model import Account, Status
 from shared.tables.port import Tables
 from shared.tables.sqlite import SqliteTables
 from tests.shared.directory.invariants import check_invariants
-from tests.shared.directory.people import BY, create, linked, person, reopened, retired, small
+from tests.shared.directory.people import BY, change, create, linked, person, reopened, retired, small, with_changes
 
 RUN = "run:1"
 
@@ -70,6 +70,13 @@ async def test_a_reservation_of_another_run_is_taken_over(sqlite_tables: SqliteT
     assert await reserve(directory, accounts) == set()
     assert isinstance((await link(directory, accounts, set()))[0], Account)
     await check_invariants(sqlite_tables)
+
+
+async def test_an_id_that_another_account_gave_up_is_free(sqlite_tables: SqliteTables) -> None:
+    directory, accounts = await planned(sqlite_tables, "a", "b")
+    other = await create(directory, "other", externalId="oid-a")
+    await change(directory, other, with_changes(other, externalId=None))
+    assert await reserve(directory, accounts) == {account.id for account in accounts}
 
 
 async def test_an_identity_that_somebody_was_provisioned_with_is_not_sure(sqlite_tables: SqliteTables) -> None:

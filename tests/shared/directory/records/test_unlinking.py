@@ -16,9 +16,9 @@ from infra.local.faults import Call, Crash, Fault, FaultyTables, no_faults, scri
 from shared.directory.directory import Directory
 from shared.directory.errors import DirectoryError, Stale
 from shared.directory.keys import Key
-from shared.directory.records import bulk, unlinking
+from shared.directory.records import bulk
 from shared.directory.records.bulk import create_many, replace_many
-from shared.directory.records.claims import Claims
+from shared.directory.records.claims import Claims, KeyRow
 from shared.directory.records.model import Account, Status
 from shared.directory.records.unlinking import fence_many, release_many
 from shared.directory.sweep import sweep
@@ -127,6 +127,21 @@ async def test_accounts_too_large_for_one_transaction_are_taken_back_alone(sqlit
     people = [await change(directory, account, linked(account, f"i{n}")) for n, account in enumerate(people)]
     assert all(isinstance(found, Account) for found in await undo(directory, *people))
     assert [account.link for account in await check_invariants(sqlite_tables)] == [None] * 10
+
+
+async def test_names_that_were_given_up_are_taken_back_together(sqlite_tables: SqliteTables) -> None:
+    """As an undo of an import does it."""
+    directory = await small(sqlite_tables, buckets=2)
+    people = [await create(directory, f"p{n}") for n in range(100)]
+    renamed = [await change(directory, one, with_changes(one, userName=f"new-{one.user_name}")) for one in people]
+    back = [(one, with_changes(one, userName=was.user_name)) for was, one in zip(people, renamed, strict=True)]
+    counting = FaultyTables(sqlite_tables)
+    again = await reopened(counting)
+    counting.reset()
+    assert all(isinstance(found, Account) for found in await release_many(again.accounts, back, by=BY, action="undo"))
+    # A few transactions, and not three requests for each of 100 accounts.
+    assert counting.counts["commit"] <= 20
+    assert len(await check_invariants(sqlite_tables)) == 100
 
 
 async def test_it_costs_few_requests(sqlite_tables: SqliteTables) -> None:
@@ -273,7 +288,7 @@ async def fence(directory: Directory, account: Account) -> None:
 
 
 def removal_whatever_is_there(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(unlinking, "Delete", lambda key, etag: Delete(key, ANY))
+    patch.setattr(KeyRow, "given_up", lambda place, after, now: Delete(place.row, ANY))
 
 
 def own_claim_left_as_it_is(patch: pytest.MonkeyPatch) -> None:
