@@ -513,9 +513,7 @@ class _File:
         """Add a commit to the next group."""
         self._waiting.append(commit)
         if not self._busy.locked():
-            # Soon, not now: other tasks may add commits in this turn of the loop, and those that they start in the next
-            # one. So a group has more of them.
-            commit.loop.call_soon(commit.loop.call_soon, self._start)
+            commit.loop.call_soon(self._start)  # soon, not now: other tasks may add commits in this turn of the loop
 
     def _start(self) -> None:
         """Apply the commits that wait, and leave the COMMIT to the thread."""
