@@ -30,7 +30,7 @@ from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.verified import told
 from link_orchestrator.run import pilots_of, reviews_of, rows_of_pilots, settled_links
 from link_orchestrator.staged import parts_of
-from link_orchestrator.warnings import warnings_of, with_open_examples, with_policy_changed
+from link_orchestrator.warnings import warnings_of, with_open_examples, with_policy_changed, without_undone
 from link_orchestrator.words import TAKEN_BACK
 from shared import turns
 from shared.admin.parameters import PAGED, page_answer, read_count, read_cursor, refuse_others
@@ -80,9 +80,10 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
 
 
 async def as_it_stands(directory: Directory, job: Job) -> Job:
-    """Return a run as it is shown: a plan that waits warns of a policy that was changed since."""
-    waits = job.kind == RUN.name and job.state is State.PLANNED
-    return with_policy_changed(job, (await directory.policies.read()).policy) if waits else job
+    """Return a run as it is shown: a plan that waits warns of a policy changed since, and anew after an undo."""
+    if job.kind != RUN.name or job.state is not State.PLANNED:
+        return job
+    return await without_undone(directory, with_policy_changed(job, (await directory.policies.read()).policy))
 
 
 async def with_persons(directory: Directory, job: Job) -> Job:

@@ -160,6 +160,11 @@ async def test_a_run_that_used_the_accounts_is_named_before_they_are_deleted(doo
     _, seen = await followed(door, await door.send(f"imports/{imported['id']}", {"do": "look"}), "Take it back?")
     assert "linked 1 account ; its links were taken back" in seen.text.replace("account;", "account ;")
     assert "To go back, bring the file again: the account comes back with another id" in seen.text
+    await take_back(door, f"imports/{imported['id']}")
+    for path in ("", "connect", f"runs/{run['id']}"):
+        told = (await door.get(path)).text
+        assert "1 account was deleted with an import that was taken back" in told
+        assert "sign in as before" not in told
 
 
 async def test_a_reader_looks_at_what_taking_back_would_do_and_presses_nothing(door: Door) -> None:
@@ -403,8 +408,10 @@ async def test_what_becomes_of_every_row_of_a_file_is_told_by_its_kind_before_an
     path, preview = await followed(door, await send_file(door, csv_file(*rows)), "Import it?")
     assert told in preview.text
     assert "6 rows could be read, 1 could not" in preview.text
+    assert "Rows that would not be taken, or say the same as another 1 of them says the same as another" in preview.text
     path, done = await followed(door, await door.send(path.partition("?")[0], {"do": "import"}), "Take it back")
     assert told in done.text
+    assert "Rows that were not taken, or say the same as another 1 of them says the same as another" in done.text
     document = await door.api.call("GET", f"accounts/{path}")
     assert document["counts"] == {"created": 1, "updated": 1, "unchanged": 1, "repeated": 1, "refused": 3}
 
