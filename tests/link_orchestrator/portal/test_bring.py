@@ -448,3 +448,32 @@ async def test_a_column_of_members_that_was_not_read_is_told_and_can_be_chosen(d
     _, preview = await followed(door, sent, "Import it?")
     assert "No column was read as the members" not in preview.text
     assert "no account has this userName" in preview.text
+
+
+GERMAN = "userName;displayName\n" + "".join(f"p{n}@muster.de;Jürgen {n}\n" for n in range(12))
+
+
+async def test_a_german_file_with_a_french_name_is_read_whole(door: Door) -> None:
+    file = f"{GERMAN}lefevre@muster.de;Lefèvre\nandre@muster.de;André García\n".encode("cp1252")
+    _, preview = await followed(door, await send_file(door, file), "Import it?")
+    assert "csv, windows-1252" in preview.text
+    assert "14 rows could be read" in preview.text
+    assert "Jürgen 11" in preview.text
+    assert "missing because of" not in preview.text
+
+
+async def test_rows_in_another_encoding_are_counted_above_all_and_the_import_is_not_the_plain_next_step(
+    door: Door,
+) -> None:
+    file = f"{GERMAN}anna@muster.de;Anna\nkucera@muster.de;Kučera\n".encode("cp1250")
+    path, preview = await followed(door, await send_file(door, file), "Import it?")
+    text = preview.text
+    assert "13 of 14 rows are missing because of the file's encoding" in text
+    assert text.index("missing because of") < text.index("would be created")
+    assert "13 rows of 14 cannot be read: the import would leave these people out." in text
+    assert '<button class="button primary" name="do" value="import"' not in preview.html
+    assert "a code page that is not known" in text
+    again = await send_file(door, file, path, do="again", charset="windows-1250")
+    _, read = await followed(door, again, "Import it?")
+    assert "Kučera" in read.text
+    assert '<button class="button primary" name="do" value="import"' in read.html
