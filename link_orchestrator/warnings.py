@@ -30,6 +30,7 @@ from link_orchestrator.run import (
     exclusions_unmatched,
     mapping_of,
     policy_of,
+    reviews_of,
 )
 from link_orchestrator.unread import find_unread
 from shared.directory.directory import Directory
@@ -41,6 +42,7 @@ from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
 from shared.directory.work.jobs import Job, State
 from shared.directory.work.plan import LIKELY_SCORE, PlanRow
+from shared.directory.work.reviews import EXCLUDE, LINK
 from shared.json_text import dump
 
 DISABLED, UNASSIGNED = "disabled", "unassigned"
@@ -65,6 +67,15 @@ PROBABLE: Final = "probableAccounts"
 CREATED_ALIKE: Final = "createdAlike"
 POLICY_CHANGED: Final = "policyChanged"
 
+ROW: Final = "row"
+"""What an example has, beside what is shown of it: the id of its row, which a review may settle."""
+OF_OPEN_ROWS: Final = {
+    TRUST: DecisionKind.REVIEW,
+    OUTSIDE: DecisionKind.OUTSIDE_VERIFIED_DOMAINS,
+    NO_DOMAINS: DecisionKind.OUTSIDE_VERIFIED_DOMAINS,
+}
+"""Warnings whose number is that of the plan, with the decision on the rows among which it was counted."""
+
 CODES: Final = (
     POLICY_CHANGED, SECOND, PROBABLE, CREATED_ALIKE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED,
     UNREAD, FILLERS, SHORTENED, SHARED, EXCLUSIONS, FOREIGN, STARTED,
@@ -80,6 +91,10 @@ IMPACT: Final = "impact."
 """Prefix of counts of linked accounts of which the first cycle changes an attribute."""
 NAME_KEPT: Final = WARNINGS + "nameKept"
 """Count of those of them whose sign-in name changes in case alone, of which nothing warns."""
+NAMES_BEFORE: Final = WARNINGS + "namesBefore"
+"""Count of the sign-in names that change of accounts that were linked before the run, by another one or by hand."""
+LINKED_BEFORE: Final = "linkedBefore"
+"""What the values of that warning call them."""
 COUNTED: Final = {
     **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND, PROBABLE)},
     NAMES: IMPACT + "userName",
@@ -126,7 +141,8 @@ class PlanWarning:
     """A warning of a plan. `meaning` says what comes of it, where the text does not.
 
     `files` are the imports that it is about. `digest` is that of what it says; `known` is the one that was acknowledged
-    last.
+    last. Where the number is the plan's, persons have `decided` since about so many of the `rows` among which it was
+    counted.
     """
 
     code: str
@@ -139,6 +155,8 @@ class PlanWarning:
     files: Sequence[Mapping[str, Any]] = ()
     digest: str = ""
     known: Mapping[str, str] | None = None
+    decided: int = 0
+    rows: int = 0
 
     @property
     def acknowledged(self) -> bool:
@@ -151,7 +169,7 @@ class PlanWarning:
             "code": self.code,
             "warning": self.text,
             "count": self.count,
-            "examples": list(self.examples),
+            "examples": [{name: one[name] for name in one if name != ROW} for one in self.examples],
             "remedy": self.remedy,
         }
         if self.meaning:
@@ -160,6 +178,8 @@ class PlanWarning:
             document["values"] = dict(self.values)
         if self.files:
             document["files"] = [*self.files]
+        if self.decided:
+            document["since"] = {"decided": self.decided, "rows": self.rows}
         if not self.digest:  # a plan of before there was such a thing is approved as it stands
             return document
         document |= {"digest": self.digest, "acknowledged": self.acknowledged}
@@ -177,6 +197,20 @@ def warnings_of(job: Job) -> list[PlanWarning]:
     order = {code: place for place, code in enumerate(CODES)}
     codes = sorted(job.warned, key=lambda code: order.get(code, len(order)))
     return [warned for code in codes if (warned := _warning(job, code, job.warned[code]))]
+
+
+async def with_open_examples(directory: Directory, job: Job) -> Job:
+    """Return a reviewed run whose warnings have those examples alone about which nobody has decided."""
+    named = [one[ROW] for kept in (job.warned or {}).values() for one in kept.get("examples", ()) if ROW in one]
+    if not job.reviewed or not named:
+        return job
+    found = zip(named, await reviews_of(directory, job.id).find_rows(named), strict=True)
+    settled = {row_id for row_id, row in found if row and (row.review or {}).get("action") in (LINK, EXCLUDE)}
+
+    def left(kept: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**kept, "examples": [one for one in kept.get("examples", ()) if one.get(ROW) not in settled]}
+
+    return replace(job, warned={code: left(kept) for code, kept in (job.warned or {}).items()})
 
 
 def open_warnings(job: Job) -> list[PlanWarning]:
@@ -219,12 +253,17 @@ def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None
     if count < 1 and "text" not in kept:
         return None
     values = dict(list(kept.get("values", {}).items())[:VALUES_SHOWN])
+    if code == NAMES and (before := job.counts.get(NAMES_BEFORE, 0)):
+        values = {LINKED_BEFORE: before}
     text, remedy = (kept["text"], kept["remedy"]) if "text" in kept else _said(job, code, count, values)
     told = f"{code} {kept['base']} {count if counts_rows else ''}"
     digest = _digest(told)
     meaning = _sign_in(job) if code == NAMES else ""
-    files = kept.get("files", ())
-    return PlanWarning(code, text, count, remedy, meaning, kept["examples"], values, files, digest, kept.get("known"))
+    files, known, of = kept.get("files", ()), kept.get("known"), OF_OPEN_ROWS.get(code, "")
+    decided, rows = job.counts.get(f"decided.{of}", 0), job.counts.get(of, 0)
+    return PlanWarning(
+        code, text, count, remedy, meaning, kept["examples"], values, files, digest, known, decided, rows
+    )
 
 
 def _digest(text: str) -> str:
@@ -522,7 +561,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     NAMES: _Sentence(
         "sign-in name",
-        "{counted} will change with the first provisioning cycle",
+        "{counted} will change with the first provisioning cycle{before}",
         "Look at them: {rows}changes=userName. Tell these people, or map to userName what they sign in by.",
     ),
     INACTIVE: _Sentence(
@@ -592,6 +631,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "listed": ", ".join(f"{value} ({n:,})" if n > 1 else value for value, n in values.items()),
         "entries": " and ".join(_entries(values)),
         "files": " and ".join(_files(count, values)),
+        "before": _before(values.get(LINKED_BEFORE, 0)),
         "rows": f"GET /linking/runs/{job.id}/decisions?",
         "run": job.id,
         "likely": LIKELY_SCORE / 100,
@@ -599,6 +639,14 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "quarantine": _quarantine(count),
     }
     return said.text.format(**told), said.remedy.format(**told)
+
+
+def _before(count: int) -> str:
+    """Return how many of some sign-in names are none of the links that are to be approved, "" for none."""
+    if not count:
+        return ""
+    who = "an account that was" if count == 1 else "accounts that were"
+    return f"; {count:,} of them of {who} linked before this run, or by hand, whatever is approved"
 
 
 def _entries(values: Mapping[str, int]) -> Iterator[str]:

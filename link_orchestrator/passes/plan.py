@@ -366,7 +366,7 @@ async def decide_all(directory: Directory, job: Job, slice_: Slice, *, again: bo
             home = directory.keys.bucket(account.id) if account else bucket
             row = _row(decision, policy, identity, predicted, matching, said)
             rows[home].append(row)
-            said.count(identity, decision, matching, row.shown)
+            said.count(identity, decision, matching, row.shown, home)
             mark = mark_of(decision, identity, policy)
             if mark or again:
                 left_open[identity.object_id] = mark

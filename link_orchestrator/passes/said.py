@@ -20,9 +20,11 @@ from link_orchestrator.warnings import (
     IMPACT,
     NAME_KEPT,
     NAMES,
+    NAMES_BEFORE,
     OUTSIDE,
     PADDED,
     PLAIN,
+    ROW,
     SECOND,
     TRUST,
     UNASSIGNED,
@@ -36,8 +38,8 @@ from shared.directory.matching.match_keys import is_filler
 from shared.directory.matching.names import names_in
 from shared.directory.matching.policy import Policy, Rule, Trust
 from shared.directory.matching.transforms import MOST_DIGITS
-from shared.directory.work.findings import Finding
-from shared.directory.work.plan import keeps_name
+from shared.directory.work.findings import EXAMPLES, Finding
+from shared.directory.work.plan import keeps_name, row_id
 
 WARNED: Final = (DecisionKind.LINK, DecisionKind.REVIEW, DecisionKind.OUTSIDE_VERIFIED_DOMAINS)
 """Decisions whose row warns of what linking it brings: the links, and what a review may link."""
@@ -91,9 +93,9 @@ class Said:
         return self.impact.changes(identity, candidate.account, candidate.held) if finds else {}
 
     def count(
-        self, identity: Identity, decision: Decision, near: Sequence[Candidate], shown: Mapping[str, Any]
+        self, identity: Identity, decision: Decision, near: Sequence[Candidate], shown: Mapping[str, Any], bucket: int
     ) -> None:
-        """Keep what a row says of an identity, and count it."""
+        """Keep what a row of a bucket says of an identity, and count it."""
         account, changes = decision.account, shown.get("changes", {})
         if decision.kind is DecisionKind.EXCLUDED:
             add_met(self.found, self.keys, self.policy.naming(identity))
@@ -104,6 +106,8 @@ class Said:
             if keeps_name(changes):
                 self.counts[NAME_KEPT] += 1
             elif "userName" in changes:
+                if decision.kind is DecisionKind.ALREADY_LINKED:
+                    self.counts[NAMES_BEFORE] += 1
                 self._add(NAMES, identity, {**_example(identity, account), **changes["userName"]})
         for code in shown.get("warnings", ()):
             if code != DISABLED and decision.kind is DecisionKind.LINK:
@@ -115,9 +119,9 @@ class Said:
         if near and not identity.account_enabled and decision.kind is not DecisionKind.EXCLUDED:
             self._add(DISABLED, identity, _example(identity, account))
         if decision.kind is DecisionKind.OUTSIDE_VERIFIED_DOMAINS:
-            self._add(OUTSIDE, identity, _example(identity, account), _domain(decision.evidence))
+            self._add_open(OUTSIDE, identity, decision, bucket, _domain(decision.evidence))
         if decision.kind is DecisionKind.REVIEW and self._would_be_trusted(identity, decision, near):
-            self._add(TRUST, identity, _example(identity, account))
+            self._add_open(TRUST, identity, decision, bucket)
         if identity.employee_id:
             self.number(identity.employee_id, "identity", identity.user_principal_name)
 
@@ -138,6 +142,13 @@ class Said:
         else:
             return
         self.found.setdefault(code, Finding()).add("0", {whose: name, "value": number}, value)
+
+    def _add_open(self, code: str, identity: Identity, decision: Decision, bucket: int, value: str = "") -> None:
+        """Keep what is said of a row that a review settles: an example has its id, and is none once that is so."""
+        example = _example(identity, decision.account)
+        if code not in self.found or len(self.found[code].examples) < EXAMPLES:
+            example[ROW] = row_id(self.keys, bucket, decision.kind.value, identity.object_id)
+        self._add(code, identity, example, value)
 
     def _add(self, code: str, identity: Identity, example: Mapping[str, Any], value: str = "") -> None:
         told = self.keys.fingerprint(f"{code} {fold(identity.object_id)} {value}")

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from heapq import nsmallest
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.created_alike import SUGGESTED, is_free, tell_created
 from link_orchestrator.run import WARNINGS, policy_of
 from link_orchestrator.staged import LEFT
-from link_orchestrator.warnings import PROBABLE
+from link_orchestrator.warnings import PROBABLE, ROW
 from shared.directory.directory import Directory
 from shared.directory.keys import fold
 from shared.directory.matching.accounts import DecisionKind
@@ -32,13 +33,17 @@ from shared.directory.matching.likeness import (
 from shared.directory.records.model import Account
 from shared.directory.work.findings import Finding
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import LIKELY_SCORE
+from shared.directory.work.plan import LIKELY_SCORE, row_id
 from shared.tables.access import in_parts
 from shared.turns import Turns
 
 MOST_LEFT: Final = 50_000
 """People of the smaller side up to which anybody is suggested, and of the larger one to whom somebody is: so many are
 no work for a person, and are two kilobytes each in memory."""
+LIKELIEST: Final = "likeliest"
+"""Name under which the rows with the highest scores are noted, of each side."""
+MOST_LIKELIEST: Final = 20
+"""Rows of a side that are noted so, for a report to show."""
 ACCOUNTS_AT_ONCE: Final = 500
 """Accounts that are read at once."""
 ROWS_AT_ONCE: Final = 1_000
@@ -146,21 +151,27 @@ class _Search:
     ) -> None:
         """Write into rows of one side who of the other may be whose; how many have a name is in `bearers`."""
         rows: defaultdict[int, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
-        turns = Turns()
+        likeliest, turns = list[tuple[float, _Known]](), Turns()
         for number, (left, some) in enumerate(found, 1):
             shown = rows[left.bucket][left.id] = _shown(other, left, some, bearers)
             if side.decision is DecisionKind.NO_ACCOUNT and shown[0]["score"] * 100 >= LIKELY_SCORE:
                 self._warn(left, shown[0])
+            likeliest.append((shown[0]["score"], left))
             if number % ROWS_AT_ONCE == 0:
                 await self._write(side, rows)
                 rows.clear()
+                likeliest = _likeliest(likeliest)
             await turns.step()
         await self._write(side, rows)
+        keys, decision = self._directory.keys, side.decision.value
+        noted = [row_id(keys, left.bucket, decision, left.id) for _, left in _likeliest(likeliest)]
+        await self._directory.plan(self._job.id).mark(LIKELIEST, noted)
 
     def _warn(self, left: _Known, likeliest: Mapping[str, Any]) -> None:
         """Keep that an account is probably that of somebody whom provisioning would create."""
         told = self._directory.keys.fingerprint(f"{PROBABLE} {fold(left.id)} {likeliest['account']['id']}")
         example = {"identity": left.shown["userPrincipalName"], "account": likeliest["account"]["userName"]}
+        example[ROW] = row_id(self._directory.keys, left.bucket, DecisionKind.NO_ACCOUNT.value, left.id)
         self._found.add(told, example)
 
     async def _write(self, side: _Side, rows: Mapping[int, Mapping[str, list[dict[str, Any]]]]) -> None:
@@ -180,6 +191,11 @@ class _Found(NamedTuple):
 def _best(some: Iterable[_Found]) -> list[_Found]:
     """Return the best of those who are alike, the best one first; of equals in the order of their ids."""
     return sorted(some, key=lambda one: (-one.likeness.score, one.left.id))[:MOST_SUGGESTIONS]
+
+
+def _likeliest(some: Iterable[tuple[float, _Known]]) -> list[tuple[float, _Known]]:
+    """Return those of a side who have the highest scores; of equals in the order of their ids."""
+    return nsmallest(MOST_LIKELIEST, some, key=lambda one: (-one[0], one[1].id))
 
 
 def _shown(

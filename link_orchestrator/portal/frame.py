@@ -5,6 +5,7 @@ Nothing leaves it but a page, a file or a redirect: no bare 500, and no JSON.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -114,6 +115,7 @@ class Portal:
         self._doors = by_path(doors)
         self._pages = [(matcher(page.path), page) for page in pages]
         self._navigation = tuple(page for _, page in self._pages if page.label)
+        self._loaded = False
 
     async def answer(self, arrived: Arrived, client: Orchestrations) -> Reply:
         """Answer a request with a page, a file or a redirect, whatever happens."""
@@ -121,6 +123,9 @@ class Portal:
             return Reply(200, asset.content, asset.mimetype, SECURITY | {"Cache-Control": FOR_EVER})
         around = Around(arrived.path)
         name = "portal"
+        if not self._loaded:
+            await asyncio.to_thread(_load)
+            self._loaded = True
         try:
             if not self._settings.signs_in:
                 raise Off
@@ -253,8 +258,15 @@ class _Told(Exception):
         self.told = told
 
 
+def _load() -> None:
+    """Load what renders pages: of the first page it took 0.2 s, which no other request is to wait for."""
+    from link_orchestrator.portal.rendering import environment
+
+    environment()
+
+
 def _shown(outcome: Outcome, around: Around, fragment: str = "") -> Reply:
-    from link_orchestrator.portal.rendering import render, url  # the first page that is asked for loads the templates
+    from link_orchestrator.portal.rendering import render, url
 
     match outcome:
         case SeeOther():

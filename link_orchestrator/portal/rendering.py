@@ -103,6 +103,8 @@ def exact(text: str) -> Markup:
 
 
 def _marked(text: str, name_of: Callable[[str], str]) -> Markup:
+    if isinstance(text, Markup):  # a template wrote it, with what it means
+        return text
     parts, end = [], 0
     for found in _RAW.finditer(text):
         raw = found[0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from link_orchestrator.files.reading import READING
@@ -26,19 +28,20 @@ from link_orchestrator.problems import count_reasons
 from link_orchestrator.requests.explained import explained
 from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter, refuse_unsent
 from link_orchestrator.requests.verified import told
-from link_orchestrator.run import pilots_of, rows_of_pilots, settled_links
+from link_orchestrator.run import pilots_of, reviews_of, rows_of_pilots, settled_links
 from link_orchestrator.staged import parts_of
-from link_orchestrator.warnings import warnings_of, with_policy_changed
+from link_orchestrator.warnings import warnings_of, with_open_examples, with_policy_changed
 from link_orchestrator.words import TAKEN_BACK
 from shared import turns
 from shared.admin.parameters import PAGED, page_answer, read_count, read_cursor, refuse_others
+from shared.admin.parameters import read_choice as read_named
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import Key
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.text import timestamp
 from shared.directory.work.jobs import Job, State, made_at
-from shared.directory.work.plan import CURSOR, Plan, PlanRow
+from shared.directory.work.plan import CURSOR, PlanRow
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
@@ -52,6 +55,10 @@ ROWS_A_READ: Final = 1_000
 """Rows that such a request reads at a time, at most: as many as a query answers."""
 MORE: Final = 4
 """Times as many rows that it reads each time as the time before."""
+BRIEF: Final = "brief"
+"""The parameter that asks for rows by their ids."""
+Pages = Callable[[str, str, Iterator[int]], AsyncGenerator[tuple[list[PlanRow], str | None]]]
+"""Reads rows of a decision from behind a cursor in pages of these counts, as Plan.pages does."""
 ADDRESSED: Final = 10
 """Accounts, of those with an e-mail address that is looked for, whose rows are found by it."""
 
@@ -68,7 +75,7 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
     job = await ensure_started(directory, await find_job(directory, request, kind), client)
     status = await client.get_status(job.id)
     beside = await _undos_of(directory, [kind], job.id)
-    job = await with_persons(directory, await as_it_stands(directory, job))
+    job = await with_persons(directory, await with_open_examples(directory, await as_it_stands(directory, job)))
     return answer(job, request, 200, getattr(status, "custom_status", None), beside.get(job.id))
 
 
@@ -161,14 +168,16 @@ async def list_rows(kind: Kind, directory: Directory, request: Request) -> Respo
     """List a page of a job's rows; of a run's, if asked for, those alone that meet conditions."""
     job = await find_job(directory, request, kind)
     conditions = CONDITIONS if kind is RUN else ()
-    found_by = ("find", "behind") if kind is RUN else ()
+    beside = ("find", "behind", BRIEF) if kind is RUN else ()
     refuse_others(
-        request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, *found_by, "count", "cursor"
+        request, *([kind.rows.filter_by] if kind.rows.choices else []), *conditions, *beside, "count", "cursor"
     )
     choice = read_choice(request, kind.rows)
     wanted = read_filter(request) if kind is RUN else None
     if wanted:
         refuse_unsent(wanted, job)
+    if kind is RUN and read_named(request, BRIEF, ("true", "false")) == "true":
+        return await _page_of_brief(directory, request, choice, wanted)
     if kind is RUN and request.params.get("find", "").strip():
         return await _page_of_named(directory, request, job, choice, wanted)
     if wanted:
@@ -226,7 +235,7 @@ async def _page_of_selected(directory: Directory, request: Request, run: Job, ch
     if wanted.linked and pilots_of(run):
         rows, cursor = await _select_piloted(directory, run, choice, begin, count, selects)
     else:
-        rows, cursor = await select_rows(directory.plan(run.id), choice, begin, count, selects)
+        rows, cursor = await select_rows(pages_of(directory, run.id, wanted), choice, begin, count, selects)
     return page_answer(request, RUN.rows.name, [named_row(row, RUN) for row in rows], cursor)
 
 
@@ -243,8 +252,28 @@ async def _select_piloted(
     return found, None
 
 
+async def _page_of_brief(directory: Directory, request: Request, choice: str, wanted: Filter | None) -> Response:
+    """Return a page of rows by their ids, with what was decided about each: all that it takes to decide about many."""
+    if "find" in request.params:
+        raise InvalidValue("brief: rows that are found by a name are listed whole")
+    wanted = wanted or Filter()
+    pages, count = pages_of(directory, request.id, wanted, brief=True), read_count(request, ROWS_READ, ROWS_READ)
+    rows, cursor = await select_rows(pages, choice, _begin(request, RUN), count, wanted.selects_among(choice))
+    found = [{"id": row.id, "decision": row.decision, **({"review": row.review} if row.review else {})} for row in rows]
+    return page_answer(request, RUN.rows.name, found, cursor)
+
+
+def pages_of(directory: Directory, run: str, wanted: Filter, *, brief: bool = False) -> Pages:
+    """Return what reads the rows of a run in pages: of those alone that were reviewed, where a request asks for them.
+
+    They are read as a `brief` list tells them, unless the conditions ask for more.
+    """
+    read = reviews_of(directory, run).pages if wanted.reviewed else directory.plan(run).pages
+    return partial(read, brief=brief and wanted.asks_for_reviews_alone)
+
+
 async def select_rows(
-    plan: Plan, decision: str, after: str, count: int, selects: Callable[[PlanRow], bool]
+    pages: Pages, decision: str, after: str, count: int, selects: Callable[[PlanRow], bool]
 ) -> tuple[list[PlanRow], str | None]:
     """Return up to `count` rows of a decision that meet a condition, from behind a cursor, and the next cursor.
 
@@ -252,16 +281,23 @@ async def select_rows(
     """
     rows: list[PlanRow] = []
     cursor: str | None = after
-    size, read, most = count, 0, max(count, ROWS_READ)
-    while cursor is not None and read < most:
-        page, cursor = await plan.page(decision, cursor, min(size, ROWS_A_READ, most - read))
-        read, size = read + len(page), MORE * size
-        found = await turns.take(place for place, row in enumerate(page) if selects(row))
-        taken = found[: count - len(rows)]
-        rows += [page[place] for place in taken]
-        if len(rows) == count:
-            return rows, cursor if taken[-1] == len(page) - 1 else page[taken[-1]].id
+    async with aclosing(pages(decision, after, _counts(count))) as read:
+        async for page, cursor in read:
+            found = await turns.take(place for place, row in enumerate(page) if selects(row))
+            taken = found[: count - len(rows)]
+            rows += [page[place] for place in taken]
+            if len(rows) == count:
+                return rows, cursor if taken[-1] == len(page) - 1 else page[taken[-1]].id
     return rows, cursor
+
+
+def _counts(count: int) -> Iterator[int]:
+    """Yield how many rows are read next, of ROWS_READ at most, or of as many as are asked for."""
+    size, left = count, max(count, ROWS_READ)
+    while left > 0:
+        some = min(size, ROWS_A_READ, left)
+        yield some
+        size, left = MORE * size, left - some
 
 
 async def find_last(kind: Kind, directory: Directory, request: Request) -> Response:
@@ -322,15 +358,9 @@ async def page_of_rows(directory: Directory, request: Request, kind: Kind, name:
     if kind.rows.has_problems and choice in ("", PROBLEM) and "cursor" not in request.params:
         counts = {BY_REASON: await count_by_reason(directory, name)}
     if choice in kind.rows.explained and "cursor" not in request.params:
-        first = await _first_rows(directory.plan(name), choice) if cursor else rows
+        first = (await directory.plan(name).page(choice, "", ROWS_READ))[0] if cursor else rows
         counts = {BY_REASON: count_reasons(str(row.shown["reason"]) for row in first)}
     return page_answer(request, kind.rows.name, [named_row(row, kind) for row in rows], cursor, counts)
-
-
-async def _first_rows(plan: Plan, choice: str) -> list[PlanRow]:
-    """Return the first rows of one choice, ROWS_READ at most."""
-    rows, _ = await select_rows(plan, choice, "", ROWS_READ, lambda row: True)
-    return rows
 
 
 def shown_row(row: PlanRow, kind: Kind) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from link_orchestrator.kinds import RUN
 from link_orchestrator.requests.jobs import find_job, named_row
 from link_orchestrator.requests.people import find_identities
 from link_orchestrator.run import reviews_of
+from shared.admin.parameters import read_choice, refuse_others
 from shared.directory.directory import Directory
 from shared.directory.errors import NotFound
 from shared.directory.keys import fold
@@ -19,14 +20,23 @@ MOST_IDENTITIES: Final = 8
 """Identities that are looked up for a row, its own first: each costs the reading of a bucket."""
 
 
+IDENTITIES: Final = "identities"
+"""What is told beside the row, and the parameter that leaves it out."""
+
+
 async def get_row(directory: Directory, request: Request) -> Response:
-    """Return one row of a run's plan, and the identities that it names, as the source had them while it is kept."""
+    """Return one row of a run's plan, and the identities that it names, as the source had them while it is kept.
+
+    Without `identities` it looks for none.
+    """
+    refuse_others(request, "row", IDENTITIES)
+    asked = read_choice(request, IDENTITIES, ("true", "false"))
     job = await find_job(directory, request, RUN)
     (row,) = await reviews_of(directory, job.id).find_rows([request.params["row"]])
     if row is None:
         raise NotFound("no such row in the run", "row of the run", f"GET /{RUN.path}/{job.id}/decisions lists them")
     shown = named_row(row, RUN)
-    wanted = list(dict.fromkeys(_object_ids(shown)))[:MOST_IDENTITIES]
+    wanted = [] if asked == "false" else list(dict.fromkeys(_object_ids(shown)))[:MOST_IDENTITIES]
     found = await find_identities(directory, job, wanted)
     identities = [found[fold(one)].to_json() for one in wanted if fold(one) in found]
     return Response(200, dump({"row": shown, "identities": identities}))

@@ -112,7 +112,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "linking_run_left_out": Operation("LeftOut"),
     "linking_run_pilot": Operation("PilotForeseen", query=("number", *CONDITIONS, *PAGED)),
     "linking_run_decided": Operation("Decided", query=("since",)),
-    "linking_run_row": Operation("RowInFull"),
+    "linking_run_row": Operation("RowInFull", query=("row.identities",)),
     "linking_run_report": Operation(
         "File",
         query=("format", "decision", *CONDITIONS, "reportCount", "cursor", "trial", "decided"),
@@ -243,6 +243,14 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Whether to say whose the first 50 external ids are, as far as what was read last is kept.",
         {"type": "boolean", "default": False},
     ),
+    "row.identities": (
+        "Whether to say who the people are whom the row names: it looks them up among all that were read.",
+        {"type": "boolean", "default": True},
+    ),
+    "brief": (
+        "Whether rows come by their ids alone, with their decisions and reviews: 5,000 unless a count is given.",
+        {"type": "boolean", "default": False},
+    ),
     "states": (
         "Whether to count the accounts in each state, where there are few.",
         {"type": "boolean", "default": False},
@@ -262,7 +270,13 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """What a query parameter means, and its schema. One that is not listed is a string to look for."""
 
-NAMES = {"reportCount": "count", "account.state": "state", "group.state": "state", "group.member": "member"}
+NAMES = {
+    "reportCount": "count",
+    "account.state": "state",
+    "group.state": "state",
+    "group.member": "member",
+    "row.identities": "identities",
+}
 """Name under which a parameter is sent, where another of that name means something else."""
 
 
@@ -272,7 +286,7 @@ def operations() -> dict[str, Operation]:
     for kind in KINDS.values():
         name, rows = kind.function_prefix, kind.rows
         asked = (f"{kind.name}.{rows.filter_by}", *PAGED) if rows.choices else PAGED
-        asked = (*asked, *CONDITIONS, "find", "behind") if kind is RUN else asked
+        asked = (*asked, *CONDITIONS, "find", "behind", "brief") if kind is RUN else asked
         found[f"{name}_{rows.name}"] = Operation(_page_of(kind), query=asked)
         found[f"{name}_get"] = Operation("Job")
         if kind.orchestrator:

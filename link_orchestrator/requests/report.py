@@ -21,6 +21,7 @@ from link_orchestrator.requests.jobs import (
     address,
     as_it_stands,
     find_job,
+    pages_of,
     read_choice,
     select_rows,
     shown,
@@ -36,16 +37,16 @@ from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.verified import told
 from link_orchestrator.requests.workbook import MOST_IN_WORKBOOK, XLSX, Workbook
 from link_orchestrator.run import mapping_of, policy_of
-from link_orchestrator.warnings import warnings_of
+from link_orchestrator.warnings import warnings_of, with_open_examples
+from shared import turns
 from shared.admin.parameters import open_cursor, read_count, seal_cursor
 from shared.directory.directory import Directory
 from shared.directory.work.jobs import Job
-from shared.directory.work.plan import Plan, PlanRow
+from shared.directory.work.plan import PlanRow
 from shared.directory.work.reviews import LEAVE
 from shared.json_text import dump
 from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
-from shared.turns import Turns
 
 MIMETYPES: Final = {"csv": "text/csv", "jsonl": "application/jsonl", "xlsx": XLSX}
 """Media types of the formats that hold a report's rows."""
@@ -80,7 +81,7 @@ async def get_report(directory: Directory, request: Request) -> Response:
     job = await with_persons(directory, await find_job(directory, request, RUN))
     if _form(request) != "html":
         return await _page(directory, job, request, RUN)
-    job = await as_it_stands(directory, job)
+    job = await with_open_examples(directory, await as_it_stands(directory, job))
     found = (
         check(
             mapping_of(job),
@@ -152,12 +153,13 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
     filters |= {name: request.params[name] for name in CONDITIONS if wanted and request.params.get(name)}
     of = ("report", job.id, filters)
     cursor = open_cursor(request.params.get("cursor", ""), *of)
-    rows, after = await _rows(directory.plan(job.id), choice, wanted, cursor, count)
+    rows, after = await _rows(directory, job, choice, wanted, cursor, count)
     if form == "csv":
         documents = await _documents(directory, rows, kind, job, decided=decided)
-        text = to_csv(documents, _columns(kind), header=not cursor)
+        text = await to_csv(documents, _columns(kind), header=not cursor)
     else:
-        text = "".join(dump(one) + "\n" for one in await _shown(directory, rows, kind, job))
+        shown = await _shown(directory, rows, kind, job)
+        text = "".join(await turns.take(dump(one) + "\n" for one in shown))
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{form}"'}
     if after:
         asked = {"format": form, "count": count, "cursor": seal_cursor(after, *of)} | filters
@@ -168,12 +170,13 @@ async def _page(directory: Directory, job: Job, request: Request, kind: Kind) ->
 
 
 async def _rows(
-    plan: Plan, choice: str, wanted: Filter | None, cursor: str, count: int
+    directory: Directory, job: Job, choice: str, wanted: Filter | None, cursor: str, count: int
 ) -> tuple[list[PlanRow], str | None]:
     """Return up to `count` of the rows that are asked for, from behind a cursor, and the next cursor."""
     if wanted is None:
-        return await plan.page(choice, cursor, count)
-    return await select_rows(plan, choice, cursor, count, wanted.selects_among(choice))
+        return await directory.plan(job.id).page(choice, cursor, count)
+    pages = pages_of(directory, job.id, wanted)
+    return await select_rows(pages, choice, cursor, count, wanted.selects_among(choice))
 
 
 def _change(name: str, change: Mapping[str, Any]) -> str:
@@ -186,11 +189,11 @@ async def _workbook(
     directory: Directory, job: Job, kind: Kind, choice: str, wanted: Filter | None, *, decided: bool
 ) -> Response:
     """Return all rows that are asked for as one workbook: it cannot come in pages."""
-    names, turns = _columns(kind), Turns()
+    names, turn = _columns(kind), turns.Turns()
     with Workbook(names, DECIDING if kind is RUN else ()) as book:
         cursor: str | None = ""
         while cursor is not None:
-            rows, cursor = await _rows(directory.plan(job.id), choice, wanted, cursor, ROWS_AT_ONCE)
+            rows, cursor = await _rows(directory, job, choice, wanted, cursor, ROWS_AT_ONCE)
             for document in await _documents(directory, rows, kind, job, decided=decided):
                 cells = _cells(document)
                 if not book.add([cells[name] for name in names]):
@@ -198,7 +201,7 @@ async def _workbook(
                         f"format: a workbook has at most {MOST_IN_WORKBOOK:,} rows: ask for those of one decision, "
                         "or for csv"
                     )
-                await turns.step()
+                await turn.step()
         file = await book.close()
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.xlsx"'}
     return Response(200, file=file, mimetype=XLSX, headers=headers)
@@ -210,7 +213,9 @@ def _columns(kind: Kind) -> Sequence[str]:
 
 async def _shown(directory: Directory, rows: Sequence[PlanRow], kind: Kind, job: Job) -> list[dict[str, Any]]:
     """Return rows as lists show them."""
-    return await told(directory, job, rows) if kind is VERIFICATION else [shown_row(row, kind) for row in rows]
+    if kind is VERIFICATION:
+        return await told(directory, job, rows)
+    return await turns.take(shown_row(row, kind) for row in rows)
 
 
 async def _documents(
@@ -221,10 +226,10 @@ async def _documents(
     Where they are to say what was `decided`, a review's action is that of the file, so that it can be sent to a plan.
     """
     known = await _shown(directory, rows, kind, job)
-    return [
+    return await turns.take(
         {"row": row.id, "run": job.id} | document | (_sent(row) if decided else {})
         for row, document in zip(rows, known, strict=True)
-    ]
+    )
 
 
 def _sent(row: PlanRow) -> dict[str, Any]:
@@ -238,7 +243,7 @@ def _sent(row: PlanRow) -> dict[str, Any]:
     return {"sent": {"action": review["action"]} | ({"account": chosen[0]} if chosen else {})}
 
 
-def to_csv(documents: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, *, header: bool) -> str:
+async def to_csv(documents: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, *, header: bool) -> str:
     """Return rows as CSV (RFC 4180) in which no spreadsheet finds a formula, below a header if one is asked for.
 
     The mark of UTF-8 comes before the header: without it Excel takes the text for one in a code page of Windows.
@@ -248,7 +253,7 @@ def to_csv(documents: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLU
     if header:
         text.write("\ufeff")
         writer.writerow(columns)
-    writer.writerows([safe(cells[name]) for name in columns] for cells in map(_cells, documents))
+    await turns.take(writer.writerow([safe(cells[name]) for name in columns]) for cells in map(_cells, documents))
     return text.getvalue()
 
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from heapq import nlargest
 from itertools import chain
-from operator import itemgetter
 from typing import Any, Final
 
 from link_orchestrator.kinds import RUN
+from link_orchestrator.passes.created_alike import SUGGESTED
+from link_orchestrator.passes.suggest import LIKELIEST, MOST_LIKELIEST
 from link_orchestrator.requests.jobs import shown_row
 from link_orchestrator.run import reviews_of
 from shared.directory.directory import Directory
 from shared.directory.matching.accounts import DecisionKind
 from shared.directory.work.jobs import Job
-from shared.tables.access import AT_ONCE, in_parts, together
+from shared.tables.access import in_waves
 
 MOST_READ: Final = 20_000
-"""Reviewed rows that are looked at for who reviewed them, and rows with suggestions for the likeliest."""
-MOST_SUGGESTED: Final = 20
-"""Rows with suggestions that a page shows, of all that were looked at those with the highest scores."""
+"""Reviewed rows that are looked at for who reviewed them."""
 
 
 async def list_reviewers(directory: Directory, run: Job) -> list[dict[str, Any]]:
@@ -49,19 +47,15 @@ def _told(actions: Mapping[str, Counter[str]], last: Mapping[str, str]) -> list[
 
 
 async def list_suggested(directory: Directory, run: Job) -> list[dict[str, Any]]:
-    """Return rows with the likeliest suggestions, as the API shows them: about identities, or else about accounts.
+    """Return the rows with the likeliest suggestions, as the API shows them: about identities, or else about accounts.
 
-    Of very many it looks at MOST_READ: at their suggestions alone, since to read whole rows took most of a second.
+    They are those that the plan noted: to look at the suggestions of 20,000 rows took a quarter of a second.
     """
+    if not any(run.counts.get(SUGGESTED + one) for one in (DecisionKind.NO_ACCOUNT, DecisionKind.NO_IDENTITY)):
+        return []
     plan = directory.plan(run.id)
-    for decision in (DecisionKind.NO_ACCOUNT, DecisionKind.NO_IDENTITY):
-        if run.counts.get(f"suggestions.{decision}"):
-            scores: list[tuple[str, float]] = []
-            for some in in_parts(range(directory.keys.buckets), AT_ONCE):
-                scores += chain(*await together(*(plan.scores(bucket, decision.value) for bucket in some)))
-                if len(scores) >= MOST_READ:
-                    break
-            likeliest = nlargest(MOST_SUGGESTED, scores, key=itemgetter(1))
-            rows = await reviews_of(directory, run.id).find_rows([row_id for row_id, _ in likeliest])
-            return [shown_row(row, RUN) for row in rows if row]
-    return []
+    noted = await in_waves(plan.marked(bucket, LIKELIEST) for bucket in range(directory.keys.buckets))
+    rows = [row for row in await reviews_of(directory, run.id).find_rows([*chain(*noted)]) if row]
+    shown = [row for row in rows if row.decision == DecisionKind.NO_ACCOUNT] or rows
+    likeliest = sorted(shown, key=lambda row: (-row.suggestions[0]["score"], row.id))
+    return [shown_row(row, RUN) for row in likeliest[:MOST_LIKELIEST]]

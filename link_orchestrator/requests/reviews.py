@@ -20,7 +20,7 @@ from link_orchestrator.passes.counterparts import find_row, foretell_changes, ob
 from link_orchestrator.prediction.cycle import PredictedOutcome, after_review
 from link_orchestrator.problem_report import BY_REASON
 from link_orchestrator.problems import count_reasons
-from link_orchestrator.requests.jobs import as_it_stands, find_job, select_rows, shown
+from link_orchestrator.requests.jobs import as_it_stands, find_job, pages_of, select_rows, shown
 from link_orchestrator.requests.selection import Selection, refuse_unsent
 from link_orchestrator.run import (
     INACTIVE,
@@ -235,9 +235,8 @@ async def _select(
     refuse_unsent(asked.filter, job)
     decision, selects = asked.filter.decision.value, asked.filter.selects
     of = ("reviews", job.id, asked.filter.model_dump(mode="json"))
-    rows, cursor = await select_rows(
-        directory.plan(job.id), decision, open_cursor(asked.cursor, *of), ROWS_AT_ONCE, selects
-    )
+    pages, begin = pages_of(directory, job.id, asked.filter), open_cursor(asked.cursor, *of)
+    rows, cursor = await select_rows(pages, decision, begin, ROWS_AT_ONCE, selects)
     return rows, seal_cursor(cursor, *of) if cursor else None
 
 

@@ -76,6 +76,11 @@ class Filter(Body):
             and (self.linked is None or self.linked is _is_linked(row))
         )
 
+    @property
+    def asks_for_reviews_alone(self) -> bool:
+        """Whether a row's review says whether it meets the conditions."""
+        return not self.model_fields_set - {"reviewed", "decision"}
+
     def selects_among(self, decision: str) -> Callable[[PlanRow], bool]:
         """Return what tells whether a row is listed where a request names a decision, "" for none.
 

@@ -58,14 +58,20 @@ async def scan(
 
 
 async def read_range(
-    tables: Tables, partition: str, low: str = "", high: str | None = None, *, top: int = sys.maxsize
+    tables: Tables,
+    partition: str,
+    low: str = "",
+    high: str | None = None,
+    *,
+    top: int = sys.maxsize,
+    select: Sequence[str] | None = None,
 ) -> list[Row]:
     """Return the rows that scan() yields. Most look-ups are one, of a page: so it is read without a generator."""
     rows: list[Row] = []
     continuation = None
     while top > len(rows):
         size = min(top - len(rows), MAX_PAGE)
-        page = await tables.query(partition, low, high, top=size, continuation=continuation)
+        page = await tables.query(partition, low, high, select=select, top=size, continuation=continuation)
         rows += page.rows
         continuation = page.continuation
         if _is_long(page):

@@ -52,6 +52,7 @@ REQUESTS = {
 JOBS = {name + more for name in ("import", "plan + apply", "undo") for more in ("", ": memory")} | {
     "a later run, 1 % changed",
     "a later run, nothing changed",
+    "slowest page of the portal",
 }
 LINKING = {
     "storage requests a linked account",

@@ -106,6 +106,8 @@ linking_run_basis            GET    linking/runs/{id}/basis
 linking_run_pilot            GET    linking/runs/{id}/pilot
 linking_run_decided          GET    linking/runs/{id}/decided
 linking_run_left_out         GET    linking/runs/{id}/left-out
+linking_run_pilot            GET    linking/runs/{id}/pilot
+linking_run_decided          GET    linking/runs/{id}/decided
 linking_run_row              GET    linking/runs/{id}/decisions/{row}
 linking_run_report           GET    linking/runs/{id}/report
 linking_run_review           POST   linking/runs/{id}/review

@@ -7,13 +7,15 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from infra.local.bench.figures import Figure
+from infra.local.bench.pages import AIM as PAGE_AIM
+from infra.local.bench.pages import slowest
 from infra.local.bench.people import patch
 from infra.local.demo import Api
 from infra.local.process import Process, running
@@ -75,11 +77,14 @@ async def link(folder: Path, accounts: int) -> list[Figure]:
         path = f"linking/runs/{run['id']}"
         run = await ended(api, path, "planned")
         planned = clock.wall()
+        with clock.stopped():
+            page = await slowest(process, session, run["id"], accounts, PAGE_AIM if accounts == AIM_SIZE else None)
         await api.call("POST", path + "/approve", approval_of(run))
         run = await ended(api, path, "done")
         if run["counts"].get("linked") != run["counts"]["link"]:
             raise RuntimeError(f"{run['counts']}: not every planned link was made")
-        return clock.figures("plan + apply", accounts, 300, {"uploaded s": uploaded, "planned s": planned}, (360, 512))
+        times = {"uploaded s": uploaded, "planned s": planned}
+        return [*clock.figures("plan + apply", accounts, 300, times, (360, 512)), page]
 
 
 async def link_again(folder: Path, accounts: int, whole: float) -> list[Figure]:
@@ -214,6 +219,13 @@ class Clock:
         self._process = process
         self._cpu = process.cpu()
         self._began = time.perf_counter()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave out what the process takes while the block runs."""
+        wall, cpu = self.wall(), self.cpu()
+        yield
+        self._began, self._cpu = time.perf_counter() - wall, self._process.cpu() - cpu
 
     def wall(self) -> float:
         """Return the seconds so far."""

@@ -13,14 +13,9 @@ from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_plan import EXCLUDABLE, NotTaken, Row, conditions, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
-from shared.turns import without_full_collections
 
 AT_ONCE: Final = 1_000
 """Rows that the API takes in one request."""
-MOST: Final = 5_000
-"""Rows that are decided by one press: that takes some seconds."""
-MOST_PAGES: Final = 20
-"""Pages of the API that are looked through for them, of 5,000 rows of the plan at most."""
 SHOWN: Final = 10
 """Rows that are named."""
 LEAVE: Final = "leave"
@@ -42,6 +37,9 @@ class AllRows:
     """The conditions, as the address of the decisions has them."""
     action: str
     rows: Sequence[Row]
+    """The rows by their ids, as many as are decided by one press: that takes some seconds."""
+    examples: Sequence[Row]
+    """The first of them, as they are shown."""
     cursor: str
     """Where those begin that are looked through next, "" where all were."""
     at_first: bool
@@ -50,10 +48,6 @@ class AllRows:
     left_out: int = 0
     by_reason: Sequence[Document] = ()
     taken: int = 0
-
-    @property
-    def examples(self) -> Sequence[Row]:
-        return self.rows[:SHOWN]
 
     @property
     def digest(self) -> str:
@@ -70,18 +64,22 @@ async def _read(asked: Asked, **told: Any) -> AllRows:
     run, wanted, action = await Run.read(asked), conditions(asked), asked.query.get("action", "")
     if wanted.get("decision") not in ACTIONS.get(action, ()):
         raise InvalidValue("decision: choose rows of one decision, and what becomes of all of them, on the decisions")
-    found, cursor = list[Row](), asked.query.get("cursor", "")
+    cursor = asked.query.get("cursor", "")
     # Whatever somebody decided stays as it is: they looked at the row.
     chosen = wanted | {"reviewed": "true" if action == LEAVE else "false"}
-    with without_full_collections():  # of 5,000 rows with candidates these took a quarter of the page's time
-        for _ in range(MOST_PAGES if run.waits else 0):
-            count = str(min(AT_ONCE, MOST - len(found)))
-            page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=count, **chosen)
-            found += [Row(one) for one in page["decisions"]]
-            cursor = page.get("cursor", "")
-            if not cursor or len(found) == MOST:
-                break
-    return AllRows(run, wanted, action, found, cursor, not asked.query.get("cursor"), **told)
+    page: Document = {"decisions": ()}
+    if run.waits:
+        path = "linking/runs/{id}/decisions"
+        page = await asked.api.get(path, id=run.id, cursor=cursor, brief="true", **chosen)
+    rows = [Row(one) for one in page["decisions"]]
+    shown = await _find(asked, [row.id for row in rows[:SHOWN]])
+    return AllRows(run, wanted, action, rows, shown, page.get("cursor", ""), not cursor, **told)
+
+
+async def _find(asked: Asked, rows: Sequence[str]) -> list[Row]:
+    """Return rows whole, by their ids."""
+    path, run = "linking/runs/{id}/decisions/{row}", asked.path["id"]
+    return [Row((await asked.api.get(path, id=run, row=row, identities="false"))["row"]) for row in rows]
 
 
 async def decide(asked: Asked) -> Outcome:
@@ -94,17 +92,19 @@ async def decide(asked: Asked) -> Outcome:
     if digits(asked.form["number"]) != len(view.rows):
         raise InvalidValue(f"number: type {len(view.rows):,}, the number of rows shown")
     more = {name: True for name in ("inPolicy", "create") if name in asked.form and view.action == "exclude"}
-    taken, refused, reasons = 0, list[NotTaken](), Counter[str]()
-    names = {row.id: row.name for row in view.rows}
-    for first in range(0, len(view.rows), AT_ONCE):
-        some = [row.id for row in view.rows[first : first + AT_ONCE]]
+    taken, refused, reasons = 0, list[Document](), Counter[str]()
+    for begin in range(0, len(view.rows), AT_ONCE):
+        some = [row.id for row in view.rows[begin : begin + AT_ONCE]]
         answer = await review(asked, {"rows": some, "action": view.action, **more})
         taken += answer["reviewed"]
-        refused += [NotTaken(names[one["id"]], one["reason"]) for one in answer["refused"]]
+        refused += answer["refused"]
         reasons.update({one["reason"]: one["count"] for one in answer["byReason"]})
     if not refused:
         return SeeOther(f"runs/{asked.path['id']}/decisions", "all", view.asked)
-    told = {"not_taken": refused[:SHOWN], "left_out": len(refused), "taken": taken}
+    first = refused[:SHOWN]
+    names = {row.id: row.name for row in await _find(asked, [one["id"] for one in first])}
+    not_taken = [NotTaken(names[one["id"]], one["reason"]) for one in first]
+    told = {"not_taken": not_taken, "left_out": len(refused), "taken": taken}
     by_reason = [{"reason": reason, "count": count} for reason, count in reasons.most_common()]
     return Shown("all_rows.html", await _read(asked, by_reason=by_reason, **told))
 

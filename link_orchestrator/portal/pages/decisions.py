@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
@@ -19,6 +20,10 @@ from shared.scim.errors import InvalidValue
 
 ROWS: Final = 50
 """Rows on a page."""
+LOOKED_AT_ONCE: Final = 5_000
+"""Rows that the API looks through in one request by a condition."""
+PATIENCE_SECONDS: Final = 0.2
+"""Seconds after which a page does not go on looking by itself for a row that meets its conditions."""
 FILED: Final = ("taken", "same")
 """What the address says of a file that was taken whole: rows decided by it, and rows that were so already."""
 FILES: Final = {
@@ -62,6 +67,8 @@ class Decisions:
     taken: int = 0
     same: int = 0
     """Rows of a file that had been decided so before."""
+    looked: int = 0
+    """Rows that were looked through for those of the page, where there are none, about."""
     linked: Sequence[Linked] = ()
     """Whom a file excludes and the plan links all the same; `many` is how many they are."""
     many: int = 0
@@ -147,9 +154,14 @@ async def _read(asked: Asked, **more: Any) -> Decisions:
     wanted = looked_for(asked)
     cursor = asked.query.get("cursor", "")
     page: Document = {"decisions": ()}
-    wrong = ""
+    wrong, at, looks, began = "", cursor, 0, monotonic()
     try:
-        page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=cursor, count=str(ROWS), **wanted)
+        while True:
+            page = await asked.api.get("linking/runs/{id}/decisions", id=run.id, cursor=at, count=str(ROWS), **wanted)
+            at, looks = page.get("cursor", ""), looks + 1
+            # Of a large plan few rows may meet a condition: nobody is to press Next through pages without any.
+            if page["decisions"] or not at or monotonic() - began > PATIENCE_SECONDS:
+                break
     except (InvalidValue, ValidationError) as error:
         wrong = problem(error)[2]
     rows = [Row(one, run.waits) for one in page["decisions"]]
@@ -157,6 +169,7 @@ async def _read(asked: Asked, **more: Any) -> Decisions:
     ticked = asked.form.all("rows")
     together = digits(asked.query.get("together", "")) or 0
     told: dict[str, Any] = {"ticked": ticked, "together": min(together, ROWS), "then": then}
+    told |= {"looked": looks * LOOKED_AT_ONCE}
     told |= {"last": await _last(asked, rows, after)}
     told |= {name: digits(asked.query.get(name, "")) or 0 for name in FILED}
     return Decisions(run, rows, wanted, cursor, page.get("cursor", ""), after, wrong=wrong, **{**told, **more})
@@ -169,7 +182,8 @@ async def _last(asked: Asked, rows: Sequence[Row], row_id: str) -> Row | None:
     if here := next((row for row in rows if row.id == row_id), None):
         return here
     try:
-        found = await asked.api.find("linking/runs/{id}/decisions/{row}", id=asked.path["id"], row=row_id)
+        path, run = "linking/runs/{id}/decisions/{row}", asked.path["id"]
+        found = await asked.api.find(path, id=run, row=row_id, identities="false")
     except InvalidValue:  # the address was written by hand
         return None
     return Row(found["row"]) if found else None

@@ -246,6 +246,12 @@ class Run:
         return sorted(found, key=lambda one: one.known)
 
     @property
+    def names_before(self) -> int:
+        """Sign-in names that change though this run does not link their accounts: they were linked before."""
+        values = (one.document.get("values", {}) for one in self.warnings if one.document["code"] == "userNameChanges")
+        return sum(int(one.get("linkedBefore", 0)) for one in values)
+
+    @property
     def to_acknowledge(self) -> Sequence[Warned]:
         return [one for one in self.warnings if not one.known and "digest" in one.document]
 
@@ -278,6 +284,15 @@ class Run:
         decided = self.document.get("decided", {})
         found = ((name, word, self.counts.get(name, 0) - decided.get(name, 0)) for name, word in DECIDABLE.items())
         return [one for one in found if one[2] > 0]
+
+    @property
+    def new_people(self) -> int:
+        """People without an account, without those to whom a person gave one in a review."""
+        return self.counts.get("noAccount", 0) - self.new_people_linked
+
+    @property
+    def new_people_linked(self) -> int:
+        return int(self.document.get("decided", {}).get("noAccount", 0))
 
     @property
     def links_as_planned(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from link_orchestrator.requests.pages.parts import at, box
 from link_orchestrator.warnings import PROBABLE, UNREAD
 from link_orchestrator.words import ROWS as LEADS
-from link_orchestrator.words import WARNED
+from link_orchestrator.words import WARNED, counted
 
 Warned = Mapping[str, Any]
 """A warning as the API shows it."""
@@ -59,9 +59,18 @@ def _lead(warned: Warned, run: str) -> str:
 
 def _box(warned: Warned, run: str, *, trial: bool) -> str:
     known = f"Acknowledged {at(warned, 'acknowledgedAt', 'acknowledgedBy')}." if _is_known(warned) else ""
-    told = " ".join(filter(None, (warned.get("meaning"), remedy_of(warned, trial=trial))))
+    told = " ".join(filter(None, (_since(warned), warned.get("meaning"), remedy_of(warned, trial=trial))))
     lead = "" if trial else _lead(warned, run)
     return box(str(warned["warning"]), told, known, tag="li", state="known" if known else "", lead=lead)
+
+
+def _since(warned: Warned) -> str:
+    """Return what was decided since the plan, where a number does not follow that; "" for nothing."""
+    since = warned.get("since")
+    if not since:
+        return ""
+    rows = f"{since['decided']:,} of the {counted(since['rows'], 'row')} among which it was counted"
+    return f"This number is as of the plan: since then a person has decided about {rows}."
 
 
 def _in_rows(asked: re.Match[str]) -> str:

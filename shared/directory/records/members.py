@@ -80,6 +80,9 @@ NESTED_AT_ONCE = 200
 """Groups within groups up to which all are read at once."""
 INDEX_ROWS = MAX_PAGE
 """Rows of the index of memberships that one query reads."""
+GROUPS_EACH: Final = 8
+"""Rows of it that are read at a time for each member who is asked for: those of people who are no neighbours are few
+then."""
 NEIGHBOURS: Final = 4
 """Members asked for in one partition of the index from which on they are taken for neighbours there."""
 IMPORTED: Final = "import"
@@ -403,7 +406,8 @@ class Members:
         """
         asked, low, high = set(members), min(members) + "_", prefix_end(max(members) + "_")
         pairs: list[tuple[str, str]] = []
-        pages = scan_pages(self._tables, self._keys.groups_of(members[0]), low, high, select=[], page_rows=INDEX_ROWS)
+        partition, rows = self._keys.groups_of(members[0]), min(INDEX_ROWS, GROUPS_EACH * len(members))
+        pages = scan_pages(self._tables, partition, low, high, select=[], page_rows=rows)
         async for page in pages:
             read = [_pair(row) for row in page.rows]
             theirs = [pair for pair in read if pair[0] in asked]

@@ -6,7 +6,8 @@ A cursor names the bucket and the key of the page's last row. So it goes on from
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from shared.directory.errors import InvalidCursor
@@ -29,6 +30,10 @@ def read_place(cursor: str, form: re.Pattern[str], buckets: int) -> tuple[int, s
     return int(cursor[:2], 16), cursor[2:]
 
 
+Entries = list[tuple[int, Row]]
+"""Rows, each with its bucket."""
+
+
 async def read_page(
     tables: Tables,
     partition: Callable[[int], str],
@@ -38,29 +43,53 @@ async def read_page(
     *,
     low: str = "",
     high: str | None = None,
-) -> tuple[list[tuple[int, Row]], str | None]:
-    """Return `count` rows from behind a place with low <= key < high, each with its bucket, and the next cursor."""
-    found: list[tuple[int, Row]] = []
-    first, after = place
-    bucket = first
-    while bucket < buckets:
-        left = count - len(found)
-        some = range(bucket, min(bucket + _next(bucket - first, len(found), left), buckets))
-        begin = max(low, behind(after)) if after and bucket == first else low
-        begins = (begin, *[low] * (len(some) - 1))
-        read = await together(
-            *(read_range(tables, partition(one), at, high, top=left) for one, at in zip(some, begins, strict=True))
-        )
-        found += [(one, row) for one, rows in zip(some, read, strict=True) for row in rows]
-        if len(found) >= count:
-            last, row = found[count - 1]
-            return found[:count], f"{last:02x}{row.key}"
-        bucket = some.stop
-    return found, None
+) -> tuple[Entries, str | None]:
+    """Return `count` rows from behind a place with low <= key < high, and the next cursor."""
+    async with aclosing(read_pages(tables, partition, buckets, place, [count], low=low, high=high)) as pages:
+        return await anext(pages)
+
+
+async def read_pages(
+    tables: Tables,
+    partition: Callable[[int], str],
+    buckets: int,
+    place: tuple[int, str],
+    counts: Iterable[int],
+    *,
+    low: str = "",
+    high: str | None = None,
+    select: Sequence[str] | None = None,
+) -> AsyncGenerator[tuple[Entries, str | None]]:
+    """Yield a page of each of these counts of rows, or fewer at the end, each with the next cursor."""
+    (first, after), looked, seen = place, 0, 0
+    for count in counts:
+        found: Entries = []
+        bucket = first
+        while len(found) < count and bucket < buckets:
+            left = count - len(found)
+            some = range(bucket, min(bucket + _next(looked, seen, left), buckets))
+            entered = bool(after) and bucket == first
+            begins = (max(low, behind(after)) if entered else low, *[low] * (len(some) - 1))
+            read = await together(
+                *(
+                    read_range(tables, partition(one), at, high, top=left, select=select)
+                    for one, at in zip(some, begins, strict=True)
+                )
+            )
+            found += [(one, row) for one, rows in zip(some, read, strict=True) for row in rows]
+            # A bucket that is entered behind some of its rows, or not read to its end, says nothing of the others.
+            whole = [len(rows) for rows in read[entered:] if len(rows) < left]
+            looked, seen = looked + len(whole), seen + sum(whole)
+            bucket = some.stop
+        if len(found) < count:
+            yield found, None
+            return
+        first, after = found[count - 1][0], found[count - 1][1].key
+        yield found[:count], f"{first:02x}{after}"
 
 
 def _next(looked: int, found: int, left: int) -> int:
-    """Return how many buckets to read side by side: those that have what is `left`, if all have as many as before.
+    """Return how many buckets to read side by side: those that have what is `left`, if all have as many as those did.
 
     One behind the other, the few rows of a large directory would take a round trip for each bucket.
     """

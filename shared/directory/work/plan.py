@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from shared import turns
 from shared.directory.keys import DIGEST, Key, Keys, prefix_end, same_letters
 from shared.directory.text import join_text, split_text
-from shared.directory.work.buckets import read_page, read_place
+from shared.directory.work.buckets import read_pages, read_place
 from shared.directory.work.jobs import Jobs, planned_in
 from shared.json_text import dump, load
 from shared.tables.access import clear, delete, in_waves, scan, scan_pages, write
@@ -195,10 +196,23 @@ class Plan:
 
         Raises InvalidCursor.
         """
+        async with aclosing(self.pages(decision, cursor, [count])) as pages:
+            return await anext(pages)
+
+    async def pages(
+        self, decision: str, cursor: str, counts: Iterable[int], *, brief: bool = False
+    ) -> AsyncGenerator[tuple[list[PlanRow], str | None]]:
+        """Yield such rows a page of each of these counts, each with the next cursor.
+
+        Of a `brief` row there is nothing but its decision and its review: a third of the work. Raises InvalidCursor.
+        """
         place, buckets = read_place(cursor, CURSOR, self._keys.buckets), self._keys.buckets
         low, high = _range(decision)
-        found, more = await read_page(self._tables, self.partition, buckets, place, count, low=low, high=high)
-        return await turns.take(read_row(bucket, row) for bucket, row in found), more
+        read, select = (read_brief, ["review"]) if brief else (read_row, None)
+        found = read_pages(self._tables, self.partition, buckets, place, counts, low=low, high=high, select=select)
+        async with aclosing(found) as pages:
+            async for rows, more in pages:
+                yield await turns.take(read(bucket, row) for bucket, row in rows), more
 
     def partition(self, bucket: int) -> str:
         """Return the partition of a bucket's rows."""
@@ -211,7 +225,7 @@ class Plan:
 
     def key(self, decision: str, subject: str) -> str:
         """Return the key of a row, with the digest of its subject, which may be any text of a file."""
-        return f"{decision}_{self._keys.digest(Key('subject', subject))}"
+        return _key(self._keys, decision, subject)
 
     def _row(self, row: PlanRow) -> str:
         key = self.key(row.decision, row.subject)
@@ -219,6 +233,15 @@ class Plan:
             return key
         digest = key[-DIGEST:]
         return f"{row.decision}_{min(row.place, LAST_PLACE):08x}{digest[8:]}"
+
+
+def row_id(keys: Keys, bucket: int, decision: str, subject: str) -> str:
+    """Return the id that a row about a person or an account has once it is stored."""
+    return f"{bucket:02x}{_key(keys, decision, subject)}"
+
+
+def _key(keys: Keys, decision: str, subject: str) -> str:
+    return f"{decision}_{keys.digest(Key('subject', subject))}"
 
 
 class LeftOpen:
@@ -260,6 +283,13 @@ def columns_of(row: PlanRow) -> dict[str, Any]:
     documents = {"versions": row.versions, "review": row.review, "suggestions": row.suggestions}
     held = {"outcome": row.outcome, "undone": row.undone} | {name: one and dump(one) for name, one in documents.items()}
     return columns | {name: text for name, text in held.items() if text} | split_text("shown", dump(row.shown))
+
+
+def read_brief(bucket: int, row: Row) -> PlanRow:
+    """Return of a stored row of a bucket its decision and its review alone."""
+    review = row.columns.get("review")
+    shown = load(str(review)) if review else None
+    return PlanRow(row.key[: -DIGEST - 1], "", {}, review=shown, id=f"{bucket:02x}{row.key}", etag=row.etag)
 
 
 def read_row(bucket: int, row: Row) -> PlanRow:

@@ -10,16 +10,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shared import turns
 from shared.directory.errors import Busy, InvalidCursor, refused_behind
 from shared.directory.keys import APPLICATION_ID, Keys, prefix_end
 from shared.directory.matching.accounts import DecisionKind
-from shared.directory.work.buckets import read_place
-from shared.directory.work.plan import CURSOR, LIKELY_SCORE, OPEN, Plan, PlanRow, columns_of, keeps_name, read_row
+from shared.directory.work.buckets import read_pages, read_place
+from shared.directory.work.plan import (
+    CURSOR,
+    LIKELY_SCORE,
+    OPEN,
+    Plan,
+    PlanRow,
+    columns_of,
+    keeps_name,
+    read_brief,
+    read_row,
+)
 from shared.json_text import dump, load
 from shared.tables.access import in_parts, scan, scan_pages, together, write
 from shared.tables.port import (
@@ -124,8 +135,8 @@ class Reviews:
         self._plan = Plan(tables, keys, job)
         self._still_planned = still_planned
 
-    async def find_rows(self, ids: Sequence[str]) -> list[PlanRow | None]:
-        """Return the rows of these ids, in order, None for an id that is no row's."""
+    async def find_rows(self, ids: Sequence[str], *, brief: bool = False) -> list[PlanRow | None]:
+        """Return the rows of these ids, in order, None for an id that is no row's; `brief` as in Plan.pages()."""
         places: dict[str, tuple[int, str]] = {}
         for row_id in ids:
             try:
@@ -133,8 +144,23 @@ class Reviews:
             except InvalidCursor:
                 continue
         keys = [(self._plan.partition(bucket), key) for bucket, key in places.values()]
-        rows = dict(zip(places, await self._tables.get_many(keys), strict=True))
-        return [read_row(places[row_id][0], row) if (row := rows.get(row_id)) else None for row_id in ids]
+        rows = dict(zip(places, await self._tables.get_many(keys, select=["review"] if brief else None), strict=True))
+        read = read_brief if brief else read_row
+        return await turns.take(read(places[one][0], row) if (row := rows.get(one)) else None for one in ids)
+
+    async def pages(
+        self, decision: str, cursor: str, counts: Iterable[int], *, brief: bool = False
+    ) -> AsyncGenerator[tuple[list[PlanRow], str | None]]:
+        """Yield the reviewed rows as Plan.pages() yields all: their index alone is looked through."""
+        bucket, after = read_place(cursor, CURSOR, self._buckets)
+        place, low = (bucket, after and INDEX + after), f"{INDEX}{decision}_" if decision else INDEX
+        found = read_pages(
+            self._tables, self._plan.partition, self._buckets, place, counts, low=low, high=prefix_end(low)
+        )
+        async with aclosing(found) as pages:
+            async for entries, more in pages:
+                rows = await self.find_rows([_row_id(bucket, entry) for bucket, entry in entries], brief=brief)
+                yield [row for row in rows if row], more and more[:2] + more[2 + len(INDEX) :]
 
     async def record(self, reviews: Sequence[tuple[PlanRow, Review]], *, overrule: bool = True) -> None:
         """Store reviews of rows, some buckets' side by side. Raises Busy, which says whether some are stored.

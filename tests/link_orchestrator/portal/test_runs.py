@@ -15,7 +15,7 @@ import pytest
 
 from link_orchestrator import words
 from link_orchestrator.portal.frame import Around
-from link_orchestrator.portal.pages import all_rows, of_approval
+from link_orchestrator.portal.pages import decisions, of_approval
 from link_orchestrator.portal.pages.of_job import OfJob
 from link_orchestrator.portal.pages.of_run import Progress, Run
 from link_orchestrator.portal.pages.run import OneRun
@@ -309,8 +309,6 @@ async def test_rows_behind_those_that_one_page_looks_through_are_reached(
     door: Door, api: Api, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "ROWS_READ", 1)
-    monkeypatch.setattr(all_rows, "MOST_PAGES", 1)
-    monkeypatch.setattr(all_rows, "MOST", 1)
     first, *_ = rows = await api.decisions(run, "review")
     await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [first["id"]], "action": "exclude"})
     page, path = await door.get(here(run, "/all?decision=review&action=link")), ""
@@ -321,6 +319,41 @@ async def test_rows_behind_those_that_one_page_looks_through_are_reached(
         page = await door.get(path)
         named += "1 row" in page.text
     assert named == len(rows) - 1
+
+
+async def test_no_first_page_is_empty_while_a_row_behind_it_meets_the_conditions(
+    door: Door, api: Api, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "ROWS_READ", 1)
+    row = (await api.decisions(run, "link"))[-1]
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "exclude"})
+    name, path = row["identity"]["userPrincipalName"], here(run, "/decisions?reviewed=true")
+    assert name in (await door.get(path)).text, "it goes on looking by itself"
+    monkeypatch.setattr(decisions, "PATIENCE_SECONDS", -1)
+    page = await door.get(path)
+    assert "No such row among the first 5,000" in page.text
+    for _ in range(20):
+        if not (further := re.findall(r'href="/portal/([^"]*)"[^>]*>Go on looking', page.html)):
+            break
+        page = await door.get(further[0].replace("&amp;", "&"))
+    assert name in page.text
+
+
+async def test_sign_in_names_that_change_whatever_is_approved_are_said_to_be_none_of_the_links(
+    api: Api, door: Door
+) -> None:
+    await api.bring(
+        csv_file({"userName": "ada"}, {"userName": "bob", "email": "bob@contoso.com", "emailVerified": "y"})
+    )
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    ada = await api.account("ada")
+    await api.call("POST", f"accounts/{ada['id']}/link", {"identity": object_id(1)})
+    run = await api.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com"))
+    (warned,) = [one for one in run["warnings"] if one["code"] == "userNameChanges"]
+    assert (run["links"], warned["count"], warned["values"]) == (1, 2, {"linkedBefore": 1})
+    assert "2 sign-in names will change with the first provisioning cycle; 1 of them of an account" in warned["warning"]
+    page = (await door.get(here(run, "/approve"))).text
+    assert "1 of them is of an account that was linked before this run, or by hand: it changes whatever" in page
 
 
 async def test_of_all_rows_those_that_are_not_taken_are_named(door: Door, api: Api, run: Any) -> None:

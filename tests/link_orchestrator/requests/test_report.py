@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from link_orchestrator.passes import suggest
+from link_orchestrator.requests import reviewers
 from link_orchestrator.requests.pages.run import summary
 from link_orchestrator.requests.pages.undo import undo_summary
 from link_orchestrator.requests.report import RUN_COLUMNS, UNDO_COLUMNS, VERIFICATION_COLUMNS, safe
@@ -142,6 +144,20 @@ async def test_the_summary_says_for_how_many_a_counterpart_is_suggested_and_show
     assert "Anna Berg · anna.old" in page
     assert "ada@contoso.com" not in page, "whom the plan links it counts alone"
     assert "Who may be whom" not in summary({**run, "suggestions": {}})
+
+
+async def test_of_many_suggestions_a_summary_shows_those_with_the_highest_scores(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suggest, "MOST_LIKELIEST", 1)
+    monkeypatch.setattr(reviewers, "MOST_LIKELIEST", 1)
+    await app.bring(
+        csv_file({"userName": "ulla.x", "displayName": "Ulla Brandt"}, {"userName": "a.b", "displayName": "Anna Berg"})
+    )
+    people = graph(1, "ullas@contoso.com", displayName="Ursula Brandt"), graph(2, "ab@x.org", displayName="Anna Berg")
+    page, _, _ = await read(app, await app.plan(*people))
+    assert "Anna Berg · ab@x.org" in page
+    assert "ullas@contoso.com" not in page
 
 
 def test_a_summary_counts_people_without_shared_values_and_names_what_the_policy_switches_on() -> None:

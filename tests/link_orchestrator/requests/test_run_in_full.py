@@ -29,6 +29,8 @@ async def test_a_row_is_shown_with_the_identity_as_the_source_had_it(app: App, r
     (identity,) = shown["identities"]
     assert (identity["id"], identity["employeeId"]) == (object_id(2), "2")
     assert identity["proxyAddresses"] == ["smtp:robert@contoso.com"]
+    alone = await app.call("GET", f"linking/runs/{run['id']}/decisions/{listed['id']}", identities="false")
+    assert alone == {"row": listed, "identities": []}
 
 
 @pytest.mark.parametrize("row", ["x", "00review_" + "0" * 32, "ffreview_" + "0" * 32, "~", "00~s"])

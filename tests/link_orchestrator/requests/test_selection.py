@@ -143,3 +143,24 @@ async def test_a_review_decides_about_those_whom_a_filter_selects(app: App, run:
     assert answer["run"]["review"] == {"link": 2, "exclude": 1}
     answer = await review(app, run, "link", filter={"decision": "noAccount", "score": 0.5})
     assert (answer["reviewed"], len(answer["refused"])) == (0, 2), "who is only alike is linked by name alone"
+
+
+@pytest.mark.parametrize("asked", [{}, {"reviewed": "true"}, {"reviewed": "false"}, {"evidence": "mail"}])
+@pytest.mark.parametrize("decision", ["", "review"])
+async def test_a_brief_list_has_the_same_rows_by_their_ids_with_what_was_decided(
+    app: App, run: Any, decision: str, asked: dict[str, str]
+) -> None:
+    first, second, *_ = await app.decisions(run, "review")
+    await review(app, run, rows=[first["id"], second["id"]], action="exclude")
+    await review(app, run, rows=[second["id"]], action="leave")
+    asked = asked | ({"decision": decision} if decision else {})
+    path = f"linking/runs/{run['id']}/decisions"
+    whole = (await app.call("GET", path, **asked))["decisions"]
+    brief = (await app.call("GET", path, brief="true", **asked))["decisions"]
+    assert brief == [{name: row[name] for name in ("id", "decision", "review") if name in row} for row in whole]
+    assert brief
+
+
+async def test_rows_that_are_found_by_a_name_are_not_listed_by_their_ids(app: App, run: Any) -> None:
+    with pytest.raises(Refusal, match="brief: rows that are found by a name are listed whole"):
+        await listed(app, run, brief="true", find="anna")

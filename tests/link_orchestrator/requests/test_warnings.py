@@ -219,6 +219,39 @@ class TestWhatItSays:
         run = await again(app, *people, policy=POLICY | {"trustEmails": "inVerifiedDomains"})
         assert (run["links"], warned(run, "trustEmails")) == (1, {})
 
+    async def test_what_persons_decided_since_is_said_of_a_number_of_the_plan_and_they_are_no_examples(
+        self, app: App
+    ) -> None:
+        names = ("ada", "bob", "cyd", "dan", "eve")
+        outside = {"userName": "fay.local", "email": "fay@elsewhere.example", "emailVerified": "yes"}
+        await app.bring(csv_file(*({"userName": one, "email": f"{one}@contoso.com"} for one in names), outside))
+        people = [graph(n, f"{one}@contoso.com") for n, one in enumerate(names, 1)]
+        run = await app.plan(*people, graph(9, "fay@contoso.com", mail="fay@elsewhere.example"))
+        told = warned(run, "trustEmails")
+        assert (told["count"], len(told["examples"]), "since" in told) == (5, 3, False)
+        rows = {row["identity"]["userPrincipalName"]: row["id"] for row in await app.decisions(run, "review")}
+        first, second, third = (one["identity"] for one in told["examples"])
+        for name, action in ((first, "link"), (second, "exclude"), (third, "exclude"), (third, "leave")):
+            await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [rows[name]], "action": action})
+        run = await app.call("GET", f"linking/runs/{run['id']}")
+        told = warned(run, "trustEmails")
+        assert told["since"] == {"decided": 2, "rows": 5}
+        assert [one["identity"] for one in told["examples"]] == [third], "whoever is settled is no example"
+        assert "since" not in warned(run, "outsideVerifiedDomains")
+        async with app.session.get(f"/linking/runs/{run['id']}/report") as answer:
+            page = await answer.text()
+        assert "since then a person has decided about 2 of the 5 rows" in page
+
+    async def test_whoever_was_linked_is_no_example_of_those_who_are_alike(self, app: App) -> None:
+        await app.bring(csv_file({"userName": "amueller", "displayName": "Anna Mueller"}, {"userName": "z"}))
+        run = await app.plan(graph(1, "x4711@contoso.com", displayName="Anna Mueller"), graph(2, "new@contoso.com"))
+        assert warned(run, "probableAccounts")["examples"] == [{"identity": "x4711@contoso.com", "account": "amueller"}]
+        row = next(row for row in await app.decisions(run, "noAccount") if row.get("suggestions"))
+        body = {"rows": [row["id"]], "action": "link", "account": "amueller"}
+        await app.call("POST", f"linking/runs/{run['id']}/review", body)
+        run = await app.call("GET", f"linking/runs/{run['id']}")
+        assert (warned(run, "probableAccounts"), run["decided"]["noAccount"]) == ({}, 1)
+
     async def test_rows_that_were_not_read_are_told_with_their_lines(self, app: App) -> None:
         await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "b", "active": "?"}))
         run = await app.plan(graph(1, "ada@contoso.com"), {"id": "1.2E+05", "userPrincipalName": "bad@contoso.com"})
