@@ -61,10 +61,10 @@ _WESTERN_PLACES: Final = re.compile(
 """Letters where names of Western Europe have them, and a rival's names do not have its own letter."""
 _RIVAL_PLACES: Final = re.compile(
     r"è(?=[aeiouyáéíóúýk])|ñ(?=[bcdfghjklmpqrstvwxz])|ø(?=[áéíýìù])|(?<=[áéíý])ø|ì(?=\w)|ò(?=[aeo])"
-    r"|ã(?=[bcdfghjklmpqrstvwxz])|(?<=i)æ\b|(?-i:(?<=[A-Z])[éêë])",
+    r"|ã(?=[bcdfghjklmpqrstvwxz])|(?<=i)æ\b|(?-i:(?<=[A-Z])[éêë](?=[A-Z]))",
     re.IGNORECASE,
 )
-"""Letters where only a rival's names have its own: Kuèera is Kučera, Zieliñski Zieliński, Dvoøák Dvořák, Mariæ Marić, RAéL RAÚL."""
+"""Letters where only a rival's names have its own: Kuèera is Kučera, Zieliñski Zieliński, Dvoøák Dvořák, RAéL RAÚL."""
 _GERMAN: Final = "äöüßÄÖÜ"
 _ENOUGH: Final = 20
 """Letters that are surely Western Europe's for each one that may be either's."""

@@ -1,7 +1,7 @@
 """The text of a file's bytes: UTF-8 or UTF-16, with or without a byte-order mark, or a code page.
 
-A code page is one that the sender names, or windows-1252 where the bytes can be nothing else (code_pages.py). UTF-8 with
-some broken bytes stays UTF-8. What is none, and in a code page that nobody can tell, is called that, and not UTF-8.
+A code page is one that the sender names, or windows-1252 where the bytes can be nothing else (code_pages.py). UTF-8
+with some broken bytes stays UTF-8. What is in a code page that nothing tells is called that, and not UTF-8.
 """
 
 from __future__ import annotations

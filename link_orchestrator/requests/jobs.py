@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -30,7 +31,7 @@ from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.verified import told
 from link_orchestrator.run import pilots_of, reviews_of, rows_of_pilots, settled_links
 from link_orchestrator.staged import parts_of
-from link_orchestrator.warnings import warnings_of, with_open_examples, with_policy_changed
+from link_orchestrator.warnings import warnings_of, with_imported_since, with_open_examples, with_policy_changed
 from link_orchestrator.words import TAKEN_BACK
 from shared import turns
 from shared.admin.parameters import PAGED, page_answer, read_count, read_cursor, refuse_others
@@ -62,6 +63,8 @@ Pages = Callable[[str, str, Iterator[int]], AsyncGenerator[tuple[list[PlanRow], 
 ADDRESSED: Final = 10
 """Accounts, of those with an e-mail address that is looked for, whose rows are found by it."""
 
+IMPORTS_LOOKED_AT: Final = 50
+"""Imports, the latest ones, among which those are looked for that ended since a plan was started."""
 LISTED: Final = (
     *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
     *("planned", "reviewed", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy", "takenBack"),
@@ -80,9 +83,13 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
 
 
 async def as_it_stands(directory: Directory, job: Job) -> Job:
-    """Return a run as it is shown: a plan that waits warns of a policy that was changed since."""
-    waits = job.kind == RUN.name and job.state is State.PLANNED
-    return with_policy_changed(job, (await directory.policies.read()).policy) if waits else job
+    """Return a run as it is shown: a plan that waits warns of a policy that was changed since, and of what came."""
+    if job.kind != RUN.name or job.state is not State.PLANNED:
+        return job
+    stored, imports = await asyncio.gather(
+        directory.policies.read(), directory.jobs.entries(IMPORT.name, most=IMPORTS_LOOKED_AT)
+    )
+    return with_imported_since(with_policy_changed(job, stored.policy), imports)
 
 
 async def with_persons(directory: Directory, job: Job) -> Job:

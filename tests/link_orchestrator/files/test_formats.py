@@ -103,14 +103,18 @@ class TestEncodings:
     def test_names_of_western_europe_are_surely_windows_1252(self, names: str) -> None:
         assert weigh_windows_1252(f"a;{names};b".encode("cp1252")).surely
 
-    @pytest.mark.parametrize("more", ["Lefèvre", "Hélène, García", "José, Muñoz, Lefèvre", "Søren, João", "Nicolò, Noè"])
+    @pytest.mark.parametrize(
+        "more", ["Lefèvre", "Hélène, García", "José, Muñoz, Lefèvre", "Søren, João", "Nicolò, Noè"]
+    )
     def test_a_few_names_of_neighbours_change_nothing_of_a_german_file(self, more: str) -> None:
         german = "Müller, Groß, Jäger, Özlem\n" * 10
         file = f"userName;displayName\n{german.replace(', ', ';x;')}a;{more}\n".encode("cp1252")
         assert weigh_windows_1252(file).surely
         assert weigh_windows_1252(f"name\n{more}\n{german}".encode("cp1252")).surely
 
-    @pytest.mark.parametrize("names", ["Lefèvre", "Hélène", "Geneviève, Thérèse", "André, Irène, García", "André", "Özlem"])
+    @pytest.mark.parametrize(
+        "names", ["Lefèvre", "Hélène", "Geneviève, Thérèse", "André, Irène, García", "André", "Özlem"]
+    )
     def test_a_french_name_is_known_by_the_letters_beside_its_accent(self, names: str) -> None:
         assert weigh_windows_1252(f"a;{names};b".encode("cp1252")).surely
 

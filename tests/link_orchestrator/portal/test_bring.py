@@ -477,3 +477,33 @@ async def test_rows_in_another_encoding_are_counted_above_all_and_the_import_is_
     _, read = await followed(door, again, "Import it?")
     assert "Kučera" in read.text
     assert '<button class="button primary" name="do" value="import"' in read.html
+
+
+async def test_a_file_that_was_looked_at_brought_nobody_and_is_found_again(door: Door) -> None:
+    path, _ = await followed(door, await send_file(door, FILE), "Import it?")
+    assert "Try it with made-up people" in (await door.get("")).text
+    page = await door.get("import")
+    assert "hr.csv was looked at" in page.text
+    assert f'href="/portal/{path}"' in page.html
+    await followed(door, await door.send(path, {"do": "import"}), "Take it back")
+    assert "Try it with made-up people" not in (await door.get("")).text
+    assert "was looked at" not in (await door.get("import")).text
+
+
+async def test_uploads_of_one_file_in_the_same_minute_are_told_apart(door: Door) -> None:
+    people = json.dumps([graph(1, "jane@contoso.com")]).encode()
+    async with api_of(door) as api:
+        for _ in range(2):
+            await api.call("POST", "linking/identities?file=users.json", people)
+        uploads = (await api.call("GET", "linking/identities"))["uploads"]
+    shown = re.findall(r"users.json, 1 read, ([^<]+)", (await door.get("plan")).html)
+    if uploads[0]["started"][:16] == uploads[1]["started"][:16]:
+        assert f"UTC and {uploads[0]['started'][17:19]} seconds" in shown[0]
+
+
+async def test_entras_download_of_groups_says_what_it_lacks_and_where_the_members_are(door: Door) -> None:
+    table = csv_file({"id": "1", "displayName": "Sales", "groupType": "Security", "membershipType": "Assigned"})
+    refused = await send_file(door, table, what="entragroups", name="exportGroups.csv")
+    assert refused.status == 400
+    assert "Download groups in the Entra admin center" in refused.text
+    assert "https://graph.microsoft.com/v1.0/groups?$select=id,displayName&$expand=members" in refused.text
