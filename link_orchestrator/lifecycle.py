@@ -25,7 +25,7 @@ from shared.tables.port import Conflict, Unavailable
 
 log = logging.getLogger("scimlink")
 
-MISTAKEN: Final = ("activate",)
+MISTAKEN: Final = ("activate", "remove")
 """Codes of jobs that failed by what they were asked for: an undo by a number of accounts that is another by now."""
 T = TypeVar("T")
 
@@ -276,6 +276,7 @@ async def _start(directory: Directory, job: Job, client: Orchestrations) -> None
         prepares=job.kind == UNDO.name,
         returns_names=job.kind == UNDO.name,
         activate=job.options.get("activate"),
+        remove=job.options.get("remove"),
         keeps_reviews=REVIEWS_FROM in job.options,
         form=FORM,
         approves_itself=job.kind == RUN.name and policy_of(job).approval_in_force is not None,

@@ -60,6 +60,8 @@ Since 4 it looks in every plan for whom provisioning made though an earlier plan
 """
 ACTIVATING = "activating"
 """Count of the accounts that an undo would switch on."""
+REMOVING = "removing"
+"""Count of the accounts that the undo of an import would delete."""
 
 
 def slices_for(items: int) -> int:
@@ -74,8 +76,8 @@ class Start(Message):
     `reads`: the identities must be read from their source first, which replaces `slices` by the right number.
     `compares`: there are earlier runs, and perhaps little has changed since. `keeps_reviews`: it takes the place of a
     run, of which it keeps reviews. `approves_itself`: once it is planned, it may need no person. `prepares`: the undo
-    closes the gate first. `activate`: the number of accounts that it may switch on, if any. `returns_names`: in the end
-    it gives back names that others had. `form`: its FORM.
+    closes the gate first. `activate` and `remove`: the numbers of accounts that it may switch on and delete, None where
+    none was named. `returns_names`: in the end it gives back names that others had. `form`: its FORM.
     """
 
     job: str
@@ -91,6 +93,7 @@ class Start(Message):
     approves_itself: bool = False
     prepares: bool = False
     activate: int | None = None
+    remove: int | None = None
     returns_names: bool = False
     form: int = 0
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from link_orchestrator.messages import (
     ACTIVATING,
+    REMOVING,
     WINDOW,
     Answer,
     Approved,
@@ -58,7 +59,7 @@ IMPORT_PASSES, GROUP_IMPORT_PASSES = ("import",), ("import_groups",)
 PREVIEW_PASSES, GROUP_PREVIEW_PASSES = ("preview",), ("preview_groups",)
 UNDO_PASSES = ("undo", "undo_groups")
 UNDO_FIRST, UNDO_COUNTS, UNDO_LAST = ("prepare",), ("count",), ("names",)
-"""Passes around those of an undo: first and last in one slice, counts where the request names a number to switch on."""
+"""Passes around those of an undo: first and last in one slice, counts where the request names a number of accounts."""
 UNDO_IMPORT_PASSES, UNDO_IMPORT_COUNTS = ("undo_import",), ("count_import",)
 UNDO_GROUP_IMPORT_PASSES = ("undo_group_import",)
 FORESEE_IMPORT_PASSES, FORESEE_GROUP_IMPORT_PASSES = ("foresee_import",), ("foresee_group_import",)
@@ -129,7 +130,7 @@ def _undo(context: Any, retry: Any, start: Start) -> Steps:
 def _take_back(
     context: Any, retry: Any, start: Start, first: Sequence[tuple[str, Start]], last: Sequence[tuple[str, Start]]
 ) -> Steps:
-    """Run the passes that change nothing, then the others if the number of accounts to switch on is right."""
+    """Run the passes that change nothing, then the others if the numbers of accounts that were named are right."""
     counts = yield from _passes(context, retry, first, "undo")
     if counts is None:
         return (yield from _end(context, retry, start, "cancelled"))
@@ -139,17 +140,24 @@ def _take_back(
             "nothing was changed: look at them again, and name that number"
         )
         return (yield from _end(context, retry, start, "failed", reason, "activate"))
+    if start.remove not in (None, counts[REMOVING]):
+        reason = (
+            f"remove: the undo would delete {counted(counts[REMOVING], 'account')}, not {start.remove}; "
+            "nothing was changed: look at them again, and name that number"
+        )
+        return (yield from _end(context, retry, start, "failed", reason, "remove"))
     done = yield from _passes(context, retry, last, "undo")
     return (yield from _end(context, retry, start, "cancelled" if done is None else "done"))
 
 
 def undo_import(context: Any, retry: Any) -> Steps:
-    """Take an import of accounts back; where a number of accounts to switch on is named, only if it is right."""
+    """Take an import of accounts back; where numbers of accounts to switch on or delete are named, only if right."""
     return (yield from _job(context, retry, _undo_import))
 
 
 def _undo_import(context: Any, retry: Any, start: Start) -> Steps:
-    first = [(name, start) for name in UNDO_IMPORT_COUNTS if start.activate is not None]
+    counts = start.activate is not None or start.remove is not None
+    first = [(name, start) for name in UNDO_IMPORT_COUNTS if counts]
     return (yield from _take_back(context, retry, start, first, [(name, start) for name in UNDO_IMPORT_PASSES]))
 
 

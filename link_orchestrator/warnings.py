@@ -2,9 +2,9 @@
 
 The passes find who it is about (passes/said.py), beside their counts. Once the plan is there, gather() puts that
 together with what is known of the files, the mapping and provisioning, and the job keeps it. A person acknowledges a
-warning with an approval. In a later run the same warning counts as acknowledged while it is unchanged: while it has the
-same digest. What goes into a digest is what the person was told: of warnings about rows the people and their number, of
-the others the values, or the level.
+warning with an approval. In a later run the same warning counts as acknowledged while it is unchanged, which is while
+it has the same digest, and until a run is undone. What goes into a digest is what the person was told: of warnings
+about rows the people and their number, of the others the values, or the level.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from shared.directory.matching.accounts import DecisionKind
 from shared.directory.matching.policy import Policy, Rule
 from shared.directory.text import counted
 from shared.directory.work.findings import EXAMPLES, Finding
-from shared.directory.work.jobs import Job, State
+from shared.directory.work.jobs import UNDO, Job, State
 from shared.directory.work.plan import LIKELY_SCORE, PlanRow
 from shared.directory.work.reviews import EXCLUDE, LINK
 from shared.json_text import dump
@@ -94,8 +94,8 @@ NAME_KEPT: Final = WARNINGS + "nameKept"
 """Count of those of them whose sign-in name changes in case alone, of which nothing warns."""
 NAMES_BEFORE: Final = WARNINGS + "namesBefore"
 """Count of the sign-in names that change of accounts that were linked before the run, by another one or by hand."""
-LINKED_BEFORE: Final = "linkedBefore"
-"""What the values of that warning call them."""
+LINKED_BEFORE, CASE_ALONE = "linkedBefore", "inCaseAlone"
+"""What the values of that warning call them, and those that change in case alone, which it does not count."""
 COUNTED: Final = {
     **{code: WARNINGS + code for code in (INACTIVE, UNASSIGNED, SECOND, PROBABLE)},
     NAMES: IMPACT + "userName",
@@ -252,12 +252,14 @@ def _nameless(kept: Mapping[str, Any]) -> Mapping[str, Any]:
 def _warning(job: Job, code: str, kept: Mapping[str, Any]) -> PlanWarning | None:
     counts_rows = code in COUNTED
     count = job.counts.get(COUNTED[code], 0) if counts_rows else kept["count"]
-    count -= job.counts.get(NAME_KEPT, 0) if code == NAMES else 0
+    in_case = job.counts.get(NAME_KEPT, 0) if code == NAMES else 0
+    count -= in_case
     if count < 1 and "text" not in kept:
         return None
     values = dict(list(kept.get("values", {}).items())[:VALUES_SHOWN])
-    if code == NAMES and (before := job.counts.get(NAMES_BEFORE, 0)):
-        values = {LINKED_BEFORE: before}
+    if code == NAMES:
+        beside = {LINKED_BEFORE: job.counts.get(NAMES_BEFORE, 0), CASE_ALONE: in_case}
+        values = {name: n for name, n in beside.items() if n}
     text, remedy = (kept["text"], kept["remedy"]) if "text" in kept else _said(job, code, count, values)
     told = f"{code} {kept['base']} {count if counts_rows else ''}"
     digest = _digest(told)
@@ -367,10 +369,28 @@ async def gather(directory: Directory, job: Job, counts: Mapping[str, int]) -> d
 
 
 async def _acknowledged(directory: Directory) -> dict[str, Mapping[str, str]]:
-    """Return, by code, what was acknowledged with a plan that then linked somebody."""
-    known = await directory.findings.acknowledged()
+    """Return, by code, what was acknowledged with a plan that then linked somebody, since the last undo of a run."""
+    known, undone = await directory.findings.acknowledged(), await _undone(directory)
     held = {run: await _has_linked(directory, run) for run in {one["run"] for one in known.values()}}
-    return {code: one for code, one in known.items() if held[one["run"]]}
+    return {code: one for code, one in known.items() if held[one["run"]] and one["at"] > undone}
+
+
+async def _undone(directory: Directory) -> str:
+    """Return when the last undo of a run began, "" where none was undone."""
+    undos = await directory.jobs.entries(UNDO)
+    return next((undo.started for undo in undos if "run" in undo.options), "")
+
+
+async def without_undone(directory: Directory, job: Job) -> Job:
+    """Return a plan that waits without what was acknowledged before an undo of a run that began since it was made."""
+    if not any("known" in kept for kept in (job.warned or {}).values()):
+        return job
+    undone = await _undone(directory)
+
+    def stands(kept: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {name: kept[name] for name in kept if name != "known" or kept[name]["at"] > undone}
+
+    return replace(job, warned={code: stands(kept) for code, kept in (job.warned or {}).items()})
 
 
 async def _has_linked(directory: Directory, run: str) -> bool:
@@ -586,7 +606,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
     ),
     NAMES: _Sentence(
         "sign-in name",
-        "{counted} will change with the first provisioning cycle{before}",
+        "{counted} will change with the first provisioning cycle{before}{in_case}",
         "Look at them: {rows}changes=userName. Tell these people, or map to userName what they sign in by.",
     ),
     INACTIVE: _Sentence(
@@ -657,6 +677,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
         "entries": " and ".join(_entries(values)),
         "files": " and ".join(_files(count, values)),
         "before": _before(values.get(LINKED_BEFORE, 0)),
+        "in_case": _in_case(values.get(CASE_ALONE, 0)),
         "rows": f"GET /linking/runs/{job.id}/decisions?",
         "run": job.id,
         "likely": LIKELY_SCORE / 100,
@@ -672,6 +693,11 @@ def _before(count: int) -> str:
         return ""
     who = "an account that was" if count == 1 else "accounts that were"
     return f"; {count:,} of them of {who} linked before this run, or by hand, whatever is approved"
+
+
+def _in_case(count: int) -> str:
+    """Return how many sign-in names change beside those that are counted, in case alone, "" for none."""
+    return f"; {count:,} more in capital and small letters alone, by which no sign-in changes" if count else ""
 
 
 def _entries(values: Mapping[str, int]) -> Iterator[str]:

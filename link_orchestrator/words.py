@@ -235,6 +235,30 @@ def stays_stopped(latest: Mapping[str, Mapping[str, Any]], runs: Iterable[Mappin
     return taken and not any(has_linked(run) and str(run.get("approved", "")) > str(undo["started"]) for run in runs)
 
 
+def accounts_deleted(latest: Mapping[str, Mapping[str, Any]]) -> Told | None:
+    """Return what it means that an import which the last run knew was taken back since; None if it deleted nobody.
+
+    `latest` is the last job of each kind. Whoever imports since, or makes another plan, has gone on from there.
+    """
+    undo, run, brought = latest.get("importundo"), latest.get("run"), latest.get("import")
+    if undo is None or run is None or "ended" not in undo or "ended" not in run or undo["started"] < run["started"]:
+        return None
+    count = undo["counts"].get("removed", 0)
+    if brought is not None:
+        came_since = str(undo["started"] if brought["id"] != undo["options"].get("import") else run["started"])
+        count = 0 if str(brought["started"]) > came_since else count
+    if not count:
+        return None
+    was, comes, one = ("was", "the account comes", True) if count == 1 else ("were", "the accounts come", False)
+    return Told(
+        f"{counted(count, 'account')} {was} deleted with an import that was taken back",
+        f"Nobody signs in by {'it' if one else 'them'} any more. To go back, bring the file again: {comes} back with "
+        f"{'another id' if one else 'other ids'}, and without links and groups. Then make another plan, and leave "
+        f"provisioning stopped until then: it would be refused at some of these people, and make others a new account. "
+        f"Where {'it is' if one else 'they are'} to stay deleted, make another plan at once.",
+    )
+
+
 def has_linked(run: Mapping[str, Any]) -> bool:
     """Tell whether a run linked anybody, or a group."""
     return any(run["counts"].get(name) for name in ("linked", "groupsLinked"))

@@ -19,6 +19,7 @@ from shared.directory.matching.authority import CREATABLE, NOT_CREATED
 from shared.directory.matching.match_keys import MOST_SHARED, is_filler
 from shared.directory.matching.policy import Policy
 from shared.directory.object_ids import compared_id, read_object_id
+from shared.directory.records.claims import Pointed
 from shared.directory.records.model import Account, Status
 from shared.tables.access import together
 
@@ -43,8 +44,9 @@ _MAY_BE_THE_SAME: Final = (
 )
 
 _TOO_MANY: Final = (
-    f"more than {MOST_READ} accounts have it, too many to see whether one of them is managed here and the same "
-    "person's: leave it out of the provisioning attribute mapping, or set createBesideMatches in the directory's policy"
+    f"more than {MOST_READ} accounts have it or gave it up today, too many to see whether one of them is managed here "
+    "and the same person's: leave it out of the provisioning attribute mapping, or set createBesideMatches in the "
+    "directory's policy"
 )
 
 Carriers = Sequence[tuple[Key, Account]]
@@ -188,13 +190,20 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
     # An account whose userName is the e-mail has no pointer from it. With the new userName the create collides anyway.
     emails = [key for key in keys if key.kind == "email" and key.value != fold(new.user_name)]
     calls = [claims.pointed_many(keys, FIRST_READ + 1), *([_named(directory, emails)] if emails else [])]
-    found = list(chain(*await together(*calls)))
-    led = [(key, ids) for key, ids in zip([*keys, *emails], found, strict=True) if not _is_shared(key, ids, FIRST_READ)]
+    found = zip([*keys, *emails], chain(*await together(*calls)), strict=True)
+    # Whoever gave a number up today has no part in its being shared, and may hide the one who has it.
+    led = [
+        (key, [one.id for one in some])
+        for key, some in found
+        if not _is_shared(key, [one for one in some if not one.given_up], FIRST_READ)
+    ]
     wanted = [key for key, _ in led]
     carried = await _carrying(directory, new, wanted, chain(*(ids for _, ids in led)))
     shared = {key for key in keys if _is_shared(key, [1 for one, _ in carried if one == key], MOST_SHARED)}
     yield [(key, account) for key, account in carried if key not in shared]
     for key, ids in led:
+        if key in shared:
+            continue
         read, last = len(ids), ids[-1] if ids else ""
         while read > FIRST_READ and (more := await claims.pointed(key, READ_ON, last)):
             yield await _carrying(directory, new, [key], more)
@@ -203,10 +212,10 @@ async def _carriers(directory: Directory, new: Account, keys: Sequence[Key]) -> 
                 raise MayBeTheSame(_attribute(new, key), "", _TOO_MANY)
 
 
-async def _named(directory: Directory, emails: Sequence[Key]) -> list[list[str]]:
+async def _named(directory: Directory, emails: Sequence[Key]) -> list[list[Pointed]]:
     """Return, for each e-mail address, the id to which it leads as a userName, if any."""
     names = [Key("userName", email.value) for email in emails]
-    return [[i] if i else [] for i in await directory.accounts.claims.claimed_many(names)]
+    return [[Pointed(i, False)] if i else [] for i in await directory.accounts.claims.claimed_many(names)]
 
 
 async def _carrying(directory: Directory, new: Account, keys: Iterable[Key], ids: Iterable[str]) -> Carriers:

@@ -44,7 +44,7 @@ async def _lead(directory: Directory, keys: Sequence[Key], free: Collection[str]
     `free` are userNames that nobody has.
     """
     claims = directory.accounts.claims
-    led = dict(zip(keys, await claims.pointed_many(keys, MOST_SHARED + 1), strict=True))
+    led = dict(zip(keys, await claims.carriers_many(keys, MOST_SHARED + 1), strict=True))
     # An address that is the account's userName has no pointer.
     emails = [key for key in keys if key.kind == "email" and key.value not in free]
     for key, named in zip(emails, await claims.claimed_many([Key("userName", e.value) for e in emails]), strict=True):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from link_orchestrator.passes.import_counts import shown_name
 from link_orchestrator.passes.undo_verdicts import INACTIVE, PARTLY, REFUSED, UNCHANGED, UNDONE, give_back
-from link_orchestrator.run import by_import, by_undo
+from link_orchestrator.run import by_import, by_run, by_undo
 from shared.directory.keys import APPLICATION_ID
 from shared.directory.records.audit import UNDO_IMPORT, Change
 from shared.directory.records.kept import SCHEMAS, Kept, extension_of
@@ -33,7 +33,9 @@ _HERE: Final = ("create", "edit", "import")
 class Asked:
     """What an undo was asked for: which import it takes back, and whom it may switch on, by id, in which version.
 
-    `planned` has the accounts that the plan `run` would link, which waits for its approval.
+    `planned` has the accounts that the plan `run` would link, which waits for its approval, and `planned_since` says
+    whether there was a plan since the import. `removable` has the accounts that may be deleted as `switched_on` has the
+    others, None where no number of them was named.
     """
 
     undo: str
@@ -41,6 +43,8 @@ class Asked:
     switched_on: Mapping[str, str] = field(default_factory=dict)
     run: str = ""
     planned: Collection[str] = ()
+    planned_since: bool = False
+    removable: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def _made(account: Account, history: Sequence[Change], asked: Asked) -> Verdict:
     """Return the verdict on an account that the import made: it goes, unless somebody has done something with it."""
     if account.link or account.status is not Status.LOCAL or account.retired:
         by = account.link.by if account.link else "provisioning"
-        return Verdict(REFUSED, f"The account is linked since, by {by}: it stays. Release it, and delete it by hand.")
+        return Verdict(REFUSED, f"The account was linked since, by {by}: it stays. {_release(by)}")
     if account.id in asked.planned:
         return Verdict(REFUSED, f"The plan of {asked.run} would link the account: it stays. Cancel that run first.")
     later: dict[str, Change] = {}
@@ -115,21 +119,41 @@ def _made(account: Account, history: Sequence[Change], asked: Asked) -> Verdict:
             later[name] = others[-1]
     if later:
         return Verdict(REFUSED, f"{_by_whom(later)}: the account stays. Delete it by hand, if need be.")
-    return Verdict(REMOVED, _REMOVED, removes=True)
+    if asked.removable is not None and asked.removable.get(account.id) != account.etag:
+        return Verdict(REFUSED, _UNCOUNTED)
+    return Verdict(REMOVED, _removed(asked), removes=True)
+
+
+def _release(by: str) -> str:
+    """Return how an account that is linked since comes to be taken back with the others."""
+    first = "Undo that run first" if by.startswith(by_run("")) else "Release the account on its page first"
+    return f"{first}, and take the import back once more."
 
 
 _PARTED: Final = "parted"
 """Name under which the history has from whom an account was taken apart."""
-_REMOVED = (
-    "The import had made the account, and nobody has changed it since: it is deleted. Whom the last plan left to an "
-    "administrator because of it is created over SCIM once another run has planned."
+_UNCOUNTED = (
+    "The account was not among those whose number was confirmed: it stays. Look again what taking the import back "
+    "would do, and take it back once more."
+)
+
+
+def _removed(asked: Asked) -> str:
+    """Return why an account is deleted, and what to know of the person whom a plan since may have paired with it."""
+    gone = "The import had made the account, and nobody has changed it since: it is deleted."
+    return f"{gone} {_UNTIL_PLANNED}" if asked.planned_since else gone
+
+
+_UNTIL_PLANNED = (
+    "Where the last plan left it to you to decide whose it is, provisioning makes that person no other account before "
+    "the next plan."
 )
 
 
 def _gone(end: Change, asked: Asked, *, made: bool) -> Verdict:
     """Return the verdict on an account that is not there any more."""
     if end.by == by_undo(asked.undo):
-        return Verdict(REMOVED, _REMOVED)
+        return Verdict(REMOVED, _removed(asked))
     if made:
         return Verdict(UNCHANGED, f"The account was deleted before, by {end.by.removeprefix(by_undo(''))}.")
     return Verdict(REFUSED, f"The account was deleted since, by {end.by}.")

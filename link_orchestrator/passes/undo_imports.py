@@ -1,7 +1,7 @@
 """The passes that take an import of accounts back: whom it made goes, and whom it changed is what they were.
 
 foresee_import   says what an undo would come to at each account, as things are; it changes none
-count_import     counts the accounts that would be switched on, where the request names their number
+count_import     counts the accounts that would be switched on, or deleted, where the request names their number
 undo_import      the list of accounts, their histories, what was kept of them -> accounts as they were, a report
 
 Before an import writes, it lists which accounts that is about; which of them it really made or changed their histories
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
-from link_orchestrator.messages import ACTIVATING, Slice
+from link_orchestrator.messages import ACTIVATING, REMOVING, Slice
 from link_orchestrator.passes.undo_import_verdicts import REMOVED, Asked, Verdict, judge
 from link_orchestrator.passes.undo_verdicts import REFUSED
 from link_orchestrator.run import account_of, by_import, by_undo, planned_links
@@ -30,7 +31,7 @@ from shared.directory.records.model import Account
 from shared.directory.records.removing import delete_many
 from shared.directory.records.resources import TRIES
 from shared.directory.records.unlinking import fence_many, release_many
-from shared.directory.work.jobs import RUN, Job, State
+from shared.directory.work.jobs import RUN, Job, State, made_at
 from shared.directory.work.plan import PlanRow
 from shared.tables.access import in_parts, in_waves
 
@@ -86,17 +87,22 @@ def _gets_back(before: Account, after: Account) -> Iterator[Key]:
 
 
 async def count_import(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
-    """Count the accounts of a slice that the undo would switch on, and list them with their versions."""
-    counts = Counter({ACTIVATING: 0})
+    """Count the accounts of a slice of which the request names a number, and list them with their versions."""
+    counts = Counter({name: 0 for name, option in _NUMBERS.items() if option in job.options})
     async for bucket, some in _pages(directory, job, slice_):
-        asked, found = Asked(job.id, job.options["import"]), list[PlanRow]()
+        asked, found = await _as_things_are(directory, job, bucket), list[PlanRow]()
         for account, history, kept in await _read(directory, asked, some):
             verdict = judge(account, history, kept, asked)
-            if verdict and verdict.activates and account:
-                found.append(PlanRow(ACTIVATING, account.id, {}, account.etag))
+            if verdict and account:
+                does = {ACTIVATING: verdict.activates, REMOVING: verdict.removes}
+                found += [PlanRow(name, account.id, {}, account.etag) for name in counts if does[name]]
         await directory.plan(job.id + SWITCHED_ON).write(bucket, found)
-        counts[ACTIVATING] += len(found)
+        counts.update(row.decision for row in found)
     return counts
+
+
+_NUMBERS: Final = {ACTIVATING: "activate", REMOVING: "remove"}
+"""What an undo counts before it begins, by the option that names the number of it."""
 
 
 async def undo_import(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
@@ -177,15 +183,27 @@ async def _pages(directory: Directory, job: Job, slice_: Slice) -> AsyncIterator
 
 async def _asked(directory: Directory, job: Job, bucket: int) -> Asked:
     """Return what the undo was asked for, with what it has to know of a bucket's accounts."""
-    switched_on: dict[str, str] = {}
+    asked, listed = await _as_things_are(directory, job, bucket), directory.plan(job.id + SWITCHED_ON)
     if "activate" in job.options:
-        async for rows in directory.plan(job.id + SWITCHED_ON).decided(bucket, ACTIVATING):
-            switched_on |= {row.subject: row.version for row in rows}
+        async for rows in listed.decided(bucket, ACTIVATING):
+            asked = replace(asked, switched_on={**asked.switched_on, **{row.subject: row.version for row in rows}})
+    if "remove" in job.options:
+        removable: dict[str, str] = {}
+        async for rows in listed.decided(bucket, REMOVING):
+            removable |= {row.subject: row.version for row in rows}
+        asked = replace(asked, removable=removable)
+    return asked
+
+
+async def _as_things_are(directory: Directory, job: Job, bucket: int) -> Asked:
+    """Return what an undo was asked for, but for the accounts whose number was named."""
     run, planned = await directory.jobs.find_under_way(RUN), set[str]()
     if run and run.state is State.PLANNED:
         async for links in planned_links(directory, run, bucket):
             planned |= {account_of(row) for row in links}
-    return Asked(job.id, job.options["import"], switched_on, run.id if run else "", planned)
+    last = await directory.jobs.find_planned()
+    since = last is not None and made_at(last) > made_at(job.options["import"])
+    return Asked(job.id, job.options["import"], run=run.id if run else "", planned=planned, planned_since=since)
 
 
 async def _read(

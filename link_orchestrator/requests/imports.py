@@ -212,6 +212,8 @@ class ImportUndoRequest(Body):
 
     activate: Annotated[StrictInt, Field(ge=0)] | None = None
     """The number of accounts that the undo switches on again; without it they stay inactive, and are listed."""
+    remove: Annotated[StrictInt, Field(ge=0)] | None = None
+    """The number of accounts that the undo deletes, as its preview counts them: if it is another, nothing changes."""
 
 
 async def undo_accounts(directory: Directory, request: Request, client: Orchestrations) -> Response:

@@ -31,7 +31,13 @@ from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.verified import told
 from link_orchestrator.run import pilots_of, reviews_of, rows_of_pilots, settled_links
 from link_orchestrator.staged import parts_of
-from link_orchestrator.warnings import warnings_of, with_imported_since, with_open_examples, with_policy_changed
+from link_orchestrator.warnings import (
+    warnings_of,
+    with_imported_since,
+    with_open_examples,
+    with_policy_changed,
+    without_undone,
+)
 from link_orchestrator.words import TAKEN_BACK
 from shared import turns
 from shared.admin.parameters import PAGED, page_answer, read_count, read_cursor, refuse_others
@@ -83,13 +89,13 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
 
 
 async def as_it_stands(directory: Directory, job: Job) -> Job:
-    """Return a run as it is shown: a plan that waits warns of a policy that was changed since, and of what came."""
+    """Return a run as it is shown: a plan that waits warns of what was changed and imported since, and after an undo."""
     if job.kind != RUN.name or job.state is not State.PLANNED:
         return job
     stored, imports = await asyncio.gather(
         directory.policies.read(), directory.jobs.entries(IMPORT.name, most=IMPORTS_LOOKED_AT)
     )
-    return with_imported_since(with_policy_changed(job, stored.policy), imports)
+    return await without_undone(directory, with_imported_since(with_policy_changed(job, stored.policy), imports))
 
 
 async def with_persons(directory: Directory, job: Job) -> Job:

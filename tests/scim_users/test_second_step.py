@@ -180,6 +180,25 @@ async def test_a_link_that_an_earlier_version_wrote_in_another_form_keeps_a_crea
     assert (answer.status, answer.body["detail"].partition(":")[0]) == (409, "externalId")
 
 
+@both
+async def test_whoever_has_a_number_that_many_gave_up_today_is_seen(server: Server, method: str) -> None:
+    """What led to them stays until the night: they are no more who carry it."""
+    number = {ENTERPRISE: {"employeeNumber": "1815"}}
+    directory = await server.main()
+    await share(server, "info@home.example", 0, last=local(**number))
+    for place in range(doubles.FIRST_READ + doubles.READ_ON):
+        document = {"userName": f"given{place}", **number}
+        one = Account.new(directory.keys.new_id(f"given{place}"), document, Status.LOCAL, directory.accounts.now())
+        one = await directory.accounts.create(one, by="test")
+        await directory.accounts.replace(one, one.with_document({"userName": f"given{place}"}), by="test")
+    refused = {"userName": "second@contoso.com", "externalId": "second", **number}
+    answers = [
+        await server.send("POST", "/Users", {"schemas": [CORE, ENTERPRISE], **refused}),
+        await write(server, method, await create(server), number),
+    ]
+    assert {(answer.status, answer.body["detail"].partition(":")[0]) for answer in answers} == {(409, "employeeNumber")}
+
+
 # With a plan
 
 

@@ -23,7 +23,7 @@ STATES: Final = {
     "": "All",
     "local": "Managed here",
     "linked": "Linked",
-    "unconfirmed": "Not confirmed yet",
+    "unconfirmed": "Not yet confirmed",
     "provisioned": "Made by Entra",
     "protected": "Protected",
     "inactive": "Inactive",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from link_orchestrator.messages import ACTIVATING, REMOVING
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_import import PROBLEMS, STOPS, Document, page_of, path_of
 
@@ -21,6 +22,11 @@ class Undo:
     outcome: str = ""
     cursor: str = ""
     at_first: bool = True
+
+    @property
+    def outcomes(self) -> Sequence[tuple[str, int]]:
+        """What became of the accounts or groups, and of how many: without what was counted before the undo began."""
+        return [(name, count) for name, count in self.job["counts"].items() if name not in (ACTIVATING, REMOVING)]
 
     @property
     def headline(self) -> str:

@@ -99,16 +99,24 @@ def _import_of(job: Document) -> tuple[str, str]:
 
 async def undo(asked: Asked) -> Outcome:
     """Take the import back."""
-    job_id, typed = asked.path["id"], asked.form["activate"].strip()
+    job_id = asked.path["id"]
     job = await asked.api.get(f"{path_of(job_id, *KINDS)}/{{id}}", id=job_id)
     imports, imported = _import_of(job)
-    body: object = None
-    if typed and imports == "accounts/imports":
-        if (number := digits(typed)) is None:
-            raise InvalidValue("activate: a number, or nothing")
-        body = {"activate": number}
+    body = None if job["kind"] == "groupimportundopreview" else _numbers(asked, job["counts"].get("removed", 0))
     begun = await asked.api.post(f"{imports}/{{id}}/undo", body, id=imported)
     return SeeOther(page_of(begun["id"]))
+
+
+def _numbers(asked: Asked, removed: int) -> dict[str, int]:
+    """Return the numbers of accounts that an undo may delete, as counted before, and switch on, as they were typed."""
+    if removed and digits(asked.form["remove"]) != removed:
+        raise InvalidValue(f"remove: type {removed:,}, the number of accounts that would be deleted")
+    typed = asked.form["activate"].strip()
+    if not typed:
+        return {"remove": removed}
+    if (number := digits(typed)) is None:
+        raise InvalidValue("activate: a number, or nothing")
+    return {"remove": removed, "activate": number}
 
 
 async def look_again(asked: Asked) -> Outcome:

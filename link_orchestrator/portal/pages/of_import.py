@@ -55,6 +55,8 @@ class Beside:
     """Accounts that it linked, and no undo took back."""
     waiting: Document | None = None
     """The run whose plan waits for its approval and may know accounts of the import, None for none."""
+    former: Document | None = None
+    """The last run, if it linked accounts since the import and an undo took links of it back, else None."""
 
 
 async def find_beside(asked: Asked, imported: Document) -> Beside:
@@ -66,7 +68,7 @@ async def find_beside(asked: Asked, imported: Document) -> Beside:
     # A run that was approved before the import linked nobody whom it made.
     links = runs[0]["counts"].get("linked", 0) if runs and runs[0].get("approved", "") > imported["started"] else 0
     if not links or any(undo["options"].get("run") == runs[0]["id"] for undo in undos):
-        return Beside(waiting=runs[0] if waits else None)
+        return Beside(waiting=runs[0] if waits else None, former=runs[0] if links else None)
     return Beside(runs[0]["id"], links, runs[0] if waits else None)
 
 

@@ -120,6 +120,8 @@ async def count_apart(asked: Asked, latest: Mapping[str, Document], runs: Sequen
 
 def why_stopped(latest: Mapping[str, Document], runs: Sequence[Document], apart: int) -> str:
     """Return why provisioning stays stopped after an undo, "" where it may go on; `apart` as count_apart() says."""
+    if deleted := words.accounts_deleted(latest):
+        return f"{deleted.title}. {deleted.text}"
     if words.stays_stopped(latest, runs):
         return STAYS_STOPPED
     if not apart:
@@ -228,6 +230,11 @@ class Run:
         return found
 
     @property
+    def piloted(self) -> bool:
+        """Whether nothing but pilots was approved."""
+        return bool(self.approvals) and bool(self.approvals[-1]["pilot"])
+
+    @property
     def undo_days(self) -> int:
         return int(self.policy.get("undoDays", 90))
 
@@ -246,10 +253,19 @@ class Run:
         return sorted(found, key=lambda one: one.known)
 
     @property
+    def names_warned(self) -> Document:
+        """The warning of sign-in names that change, as the API shows it; empty for none."""
+        return next((one.document for one in self.warnings if one.document["code"] == "userNameChanges"), {})
+
+    @property
     def names_before(self) -> int:
         """Sign-in names that change though this run does not link their accounts: they were linked before."""
-        values = (one.document.get("values", {}) for one in self.warnings if one.document["code"] == "userNameChanges")
-        return sum(int(one.get("linkedBefore", 0)) for one in values)
+        return int(self.names_warned.get("values", {}).get("linkedBefore", 0))
+
+    @property
+    def names_in_case(self) -> int:
+        """Sign-in names that change in case alone, beside those of which the plan warns."""
+        return int(self.names_warned.get("values", {}).get("inCaseAlone", 0))
 
     @property
     def to_acknowledge(self) -> Sequence[Warned]:
@@ -277,6 +293,13 @@ class Run:
     def decided(self) -> int:
         """How many of them a review settled."""
         return sum(self.document.get("decided", {}).get(name, 0) for name in DECIDABLE)
+
+    @property
+    def decided_else(self) -> Sequence[tuple[Bar, int]]:
+        """Rows of other decisions that persons decided about, such as a link that they excluded, by decision."""
+        found: Mapping[str, int] = self.document.get("decided", {})
+        others = {name: bar for name, bar in words.DECISIONS.items() if name not in DECIDABLE}
+        return [(bar, found[name]) for name, bar in others.items() if found.get(name)]
 
     @property
     def undecided(self) -> Sequence[tuple[str, str, int]]:

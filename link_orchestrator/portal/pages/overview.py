@@ -157,6 +157,9 @@ def find_next(directory: Document, policy: Document, apart: int = 0) -> Next:
         text = "Its page says of every account what became of it. You can close this page: it goes on by itself."
         title, button = "An import is being taken back", "See how far it is"
         return Next("Import", title, text, button, f"import-undos/{back['id']}")
+    is_undone = "ended" in latest.get("undo", {"ended": ""})
+    if is_undone and (deleted := words.accounts_deleted(latest)):
+        return Next("Import", deleted.title, deleted.text, "Bring the file again", "import")
     is_empty_again = run is not None and "ended" in run and not directory["accounts"]
     if run is not None and not is_empty_again:
         return _next_of_run(run, latest, directory.get("runs", [run]), apart)

@@ -28,6 +28,8 @@ class OneRun:
     """When provisioning last changed something, if that was after the end of the run; "" otherwise."""
     stopped: str = ""
     """Why provisioning stays stopped though the run is done, "" where it may go on."""
+    deleted: words.Told | None = None
+    """What it means that accounts were deleted since with an import that was taken back, None if none was."""
     import_undo: str = ""
     """The undo of an import that began since a plan that waits was made, "" for none."""
 
@@ -70,6 +72,9 @@ class OneRun:
         counts = {name: count for name, count in self.run.document.get("impact", {}).items() if name != "accounts"}
         others = sorted(counts.keys() - words.CHANGED.keys(), key=lambda name: (-counts[name], name))
         named = {**words.CHANGED, **{name: Bar(name, "new") for name in others}}
+        if in_case := self.run.names_in_case:
+            told = f"{in_case:,} of them in capital and small letters alone: the warning counts the others."
+            named["userName"] = named["userName"]._replace(meaning=told)
         return [(bar, counts[name], f"changes={name}") for name, bar in named.items() if counts.get(name)]
 
     @property
@@ -113,8 +118,9 @@ async def show(asked: Asked) -> Outcome:
     basis = nothing if run.busy else await asked.api.get("linking/runs/{id}/basis", id=run.id, reviewers="false")
     progress = Progress.of_job(run.document, datetime.now(UTC)) if run.busy else None
     provisioned = await _provisioned(asked, run)
-    stopped = "" if provisioned else await _stopped(asked, run)
-    return Shown("run.html", OneRun(run, basis, progress, provisioned, stopped, await _import_undo(asked, run)))
+    stopped, deleted = ("", None) if provisioned else await _stopped(asked, run)
+    view = OneRun(run, basis, progress, provisioned, stopped, deleted, await _import_undo(asked, run))
+    return Shown("run.html", view)
 
 
 async def _import_undo(asked: Asked, run: Run) -> str:
@@ -125,12 +131,14 @@ async def _import_undo(asked: Asked, run: Run) -> str:
     return next((str(one["undo"]) for one in undos if one["started"] > run.document["started"]), "")
 
 
-async def _stopped(asked: Asked, run: Run) -> str:
+async def _stopped(asked: Asked, run: Run) -> tuple[str, words.Told | None]:
     if not (run.is_approved and run.ended):
-        return ""
+        return "", None
     directory, page = await asyncio.gather(asked.api.get("directory"), asked.api.get("linking/runs"))
     latest, runs = directory["latest"], page["runs"]
-    return why_stopped(latest, runs, await count_apart(asked, latest, runs))
+    is_last = latest.get("run", {}).get("id") == run.id
+    deleted = words.accounts_deleted(latest) if is_last else None
+    return why_stopped(latest, runs, await count_apart(asked, latest, runs)), deleted
 
 
 async def _provisioned(asked: Asked, run: Run) -> str:

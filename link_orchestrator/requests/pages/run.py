@@ -269,7 +269,7 @@ def _facts(run: Shown, undos: Sequence[Shown]) -> str:
             ("Changed since", _changed(run)),
             ("Links to make", f"{run['links']:,}" if "links" in run else ""),
             ("Approved", _approved(run)),
-            ("Approval expires", "" if "approved" in run else at(run, "expires")),
+            ("Approval expires", at(run, "expires") if run["phase"] == "planned" or "approved" not in run else ""),
             ("Reviews kept", _kept(run)),
             ("Cancelled", f"by {actor(run, 'cancelledBy')}" if "cancelledBy" in run else ""),
             ("Ended", at(run, "ended")),
@@ -280,7 +280,10 @@ def _facts(run: Shown, undos: Sequence[Shown]) -> str:
 
 
 def _approved(run: Shown) -> str:
-    """Return when a run was approved and by whom; of one that approved itself, by whose switch."""
+    """Return when a run was approved and by whom; of one that approved itself, by whose switch; "" of pilots alone."""
+    approvals = run.get("options", {}).get("approvals", ())
+    if approvals and approvals[-1]["pilot"]:
+        return ""
     if not run.get("options", {}).get("selfApproved"):
         return at(run, "approved", "approvedBy")
     return f"{at(run, 'approved')}, by itself: {actor(run, 'approvedBy')}"

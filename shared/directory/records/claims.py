@@ -13,8 +13,8 @@ each with a deterministic test that fails without it (tests/shared/directory/tes
 A create asks for all by which its person's account may be found, and each of these requests is answered when it is. To
 an account that changes between two of them neither would lead: one was answered before the new pointer was written, the
 other after the old one was deleted. So what leads to an account that is managed here is marked as given up instead, and
-the sweep deletes it an hour later. To whoever wants the key it is free, without a fence: by the second rule, nobody who
-is about to commit relies on it.
+the nightly sweep deletes it once an hour is over. To whoever wants the key it is free, without a fence: by the second
+rule, nobody who is about to commit relies on it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from shared.directory.errors import AlreadyExists, Busy
 from shared.directory.keys import APPLICATION_ID, NAME, OWN, POINTER, Key, Keys, behind, folded, prefix_end
 from shared.directory.records.counts import Count, Counts
 from shared.directory.records.model import Resource, Status
 from shared.tables import port
-from shared.tables.access import in_parts, in_waves, read_range, read_ranges, together
+from shared.tables.access import in_parts, in_waves, read_range, read_ranges, scan_pages, together
 from shared.tables.port import (
     MAX_OPERATIONS,
     Conflict,
@@ -96,6 +96,13 @@ class KeyRow:
         if after.status is Status.LOCAL and self.row.startswith((NAME, POINTER)):
             return Merge(self.row, {GIVEN_UP: now}, self.etag)
         return Delete(self.row, self.etag)
+
+
+class Pointed(NamedTuple):
+    """An id to which a pointer leads, and whether its account gave the key up."""
+
+    id: str
+    given_up: bool
 
 
 class Claims(Generic[R]):
@@ -213,11 +220,26 @@ class Claims(Generic[R]):
         rows = await read_range(self._tables, partition, low, prefix_end(prefix), top=most)
         return [str(row.columns["id"]) for row in rows]
 
-    async def pointed_many(self, keys: Sequence[Key], most: int) -> list[list[str]]:
+    async def pointed_many(self, keys: Sequence[Key], most: int) -> list[list[Pointed]]:
         """Return, for each key, the first `most` of the ids to which its pointers lead, at most a page."""
         starts = [self._keys.pointer(key) for key in keys]
         spans = [(partition, prefix, prefix_end(prefix)) for partition, prefix in starts]
-        return [[str(row.columns["id"]) for row in rows] for rows in await read_ranges(self._tables, spans, top=most)]
+        return [[*map(_pointed, rows)] for rows in await read_ranges(self._tables, spans, top=most)]
+
+    async def carriers_many(self, keys: Sequence[Key], most: int) -> list[list[str]]:
+        """Return the same, but for what was given up: behind a page with such, it reads on."""
+        found: list[list[str]] = []
+        for key, led in zip(keys, await self.pointed_many(keys, most), strict=True):
+            carriers = [one.id for one in led if not one.given_up]
+            if len(carriers) < len(led) == most:
+                partition, prefix = self._keys.pointer(key)
+                low = behind(prefix + led[-1].id)
+                async for page in scan_pages(self._tables, partition, low, prefix_end(prefix)):
+                    carriers += [one.id for one in map(_pointed, page.rows) if not one.given_up]
+                    if len(carriers) >= most:
+                        break
+            found.append(carriers[:most])
+        return found
 
     async def find_second(self, claim: Key, account_id: str) -> str | None:
         """Return another account that has a claimed identity as its externalId; fence off writers about to make one."""
@@ -337,6 +359,10 @@ class Claims(Generic[R]):
             pass
         except TablesError as error:
             log.warning("a stale key stays until it is swept: %s", type(error).__name__)
+
+
+def _pointed(row: Row) -> Pointed:
+    return Pointed(str(row.columns["id"]), GIVEN_UP in row.columns)
 
 
 def _unlinked(account_id: str) -> dict[str, Value | None]:

@@ -355,6 +355,16 @@ class TestAnOlderExport:
         file = csv_file({"userName": "jane@contoso.com", "email": "team@contoso.com"})
         assert (await app.bring(file))["counts"] == {"created": 1, "refused": 0}
 
+    async def test_what_many_gave_up_today_tells_apart_whoever_has_it(self, app: App) -> None:
+        """What led to them stays until the night."""
+        others = [{"userName": f"person{number}", "email": "jane@home.example"} for number in range(2 * MOST_SHARED)]
+        jane = await self.renamed(app, csv_file(self.JANE | {"email": "jane@home.example"}, *others))
+        await app.bring(csv_file(*(other | {"email": f"{other['userName']}@home.example"} for other in others)))
+        job = await app.bring(csv_file({"userName": "jane@contoso.com", "email": "jane@home.example"}))
+        assert job["counts"] == {"refused": 1}
+        (problem,) = await app.problems(job)
+        assert problem["reason"].startswith(f"userName: the account {jane} had it before")
+
 
 async def test_a_row_that_cannot_come_in_is_not_told_to_come_again(app: App) -> None:
     await app.bring(csv_file(JANE))

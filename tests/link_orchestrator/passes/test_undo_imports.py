@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from link_orchestrator.kinds import KINDS
 from shared.directory.directory import Directories
 from shared.directory.records.kept import sweep_kept
 from shared.directory.records.model import Status
@@ -142,6 +143,48 @@ async def test_nobody_is_switched_on_unseen(app: App) -> None:
     right = await undo(app, job, activate=2)
     assert right["counts"] == {"activating": 2, "undone": 2}
     assert (await app.account("bob"))["active"]
+
+
+async def test_another_number_to_delete_changes_nothing_and_the_reason_names_the_right_one(app: App) -> None:
+    job = await app.bring(csv_file(JANE, {"userName": "bob"}, {"userName": "eve"}))
+    await app.plan(graph(1, "jane@contoso.com"))
+    wrong = await undo(app, job, remove=3)
+    assert (wrong["phase"], "would delete 2 accounts, not 3" in wrong["reason"]) == ("failed", True)
+    assert len(await documents(app)) == 3
+    assert (await undo(app, job, remove=2))["counts"] == {"removing": 2, "removed": 2, "refused": 1}
+    assert {*await documents(app)} == {"jane@contoso.com"}
+
+
+async def test_whoever_was_not_counted_is_not_deleted(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await app.bring(csv_file(JANE, {"userName": "bob"}))
+    run = await app.plan(graph(1, "jane@contoso.com"))
+    passes = KINDS["importundo"].passes
+    undo_import = passes["undo_import"]
+
+    async def plan_is_dropped_after_the_count(*slice_: Any) -> Any:
+        await app.call("POST", f"linking/runs/{run['id']}/cancel")
+        await app.wait(f"linking/runs/{run['id']}", "cancelled")
+        return await undo_import(*slice_)
+
+    monkeypatch.setitem(passes, "undo_import", plan_is_dropped_after_the_count)  # type: ignore[arg-type]
+    done = await undo(app, job, remove=1)
+    assert done["counts"] == {"removing": 1, "removed": 1, "refused": 1}
+    assert "not among those whose number was confirmed" in (await told(app, done))["jane@contoso.com"][1]
+
+
+async def test_what_becomes_of_the_person_is_said_where_a_plan_was_made_since_alone(app: App) -> None:
+    job = await app.bring(csv_file(JANE))
+    assert "provisioning" not in (await told(app, await undo(app, job)))["jane@contoso.com"][1]
+    job = await app.bring(csv_file(JANE))
+    await app.plan(graph(2, "bob@contoso.com"))
+    assert "no other account before the next plan" in (await told(app, await undo(app, job)))["jane@contoso.com"][1]
+
+
+async def test_a_row_that_was_linked_says_to_undo_the_run_first(app: App) -> None:
+    job = await app.bring(csv_file(JANE))
+    await app.apply(await app.plan(graph(1, "jane@contoso.com")))
+    reason = (await told(app, await undo(app, job)))["jane@contoso.com"][1]
+    assert reason.endswith("Undo that run first, and take the import back once more.")
 
 
 async def test_whom_the_import_switched_on_is_off_again(app: App) -> None:

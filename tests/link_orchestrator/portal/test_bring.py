@@ -50,8 +50,9 @@ async def followed(door: Door, sent: Answer, said: str) -> tuple[str, Answer]:
 
 async def take_back(door: Door, path: str, **fields: str) -> tuple[str, Answer]:
     """Take an import back by its page: look what that would do first. Return the path and the page of the undo."""
-    look, _ = await followed(door, await door.send(path, {"do": "look"}), "Take it back?")
-    return await followed(door, await door.send(look, {"do": "undo", **fields}), "Row by row")
+    look, seen = await followed(door, await door.send(path, {"do": "look"}), "Take it back?")
+    numbers: dict[str, str] = dict(re.findall(r'name="(\w+)"[^>]*data-confirm="(\d+)"', seen.html))
+    return await followed(door, await door.send(look, {"do": "undo", **numbers, **fields}), "Row by row")
 
 
 async def test_a_file_is_looked_at_imported_and_taken_back(door: Door) -> None:
@@ -123,12 +124,47 @@ async def test_what_taking_an_import_back_would_do_is_counted_and_named_before_i
         assert "ada@contoso.com" in seen.text
         assert "bob.local" in (await door.get(f"{path}?outcome=removed")).text
         assert (await api.account("bob.local"))["userName"] == "bob.local", "nothing was taken back by looking"
-        wrong = await door.send(path, {"do": "undo", "activate": "all"})
+        for typed in ("", "2", "all"):
+            wrong = await door.send(path, {"do": "undo", "remove": typed})
+            assert (wrong.status, "type 1, the number of accounts that would be deleted" in wrong.text) == (400, True)
+        wrong = await door.send(path, {"do": "undo", "remove": "1", "activate": "all"})
         assert (wrong.status, "a number, or nothing" in wrong.text) == (400, True)
-        _, undone = await followed(door, await door.send(path, {"do": "undo", "activate": "1"}), "Row by row")
+        asked = {"do": "undo", "remove": "1", "activate": "1"}
+        _, undone = await followed(door, await door.send(path, asked), "Row by row")
         assert "taken back partly: 1 account is not what it was" in undone.text
         assert (await api.account("kim.local"))["document"]["active"] is True
     assert "The import was taken back since" in (await door.get(path)).text
+
+
+async def test_whoever_came_since_the_look_makes_the_number_wrong_and_nobody_is_deleted(door: Door) -> None:
+    async with api_of(door) as api:
+        await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+        imported = await api.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "bob.local"}))
+        run = await api.plan(graph(1, "ada@contoso.com"))
+        path, _ = await followed(door, await door.send(f"imports/{imported['id']}", {"do": "look"}), "Take it back?")
+        await api.call("POST", f"linking/runs/{run['id']}/cancel")
+        await api.wait(f"linking/runs/{run['id']}", "cancelled")
+        _, undone = await followed(door, await door.send(path, {"do": "undo", "remove": "1"}), "Row by row")
+        assert "would delete 2 accounts, not 1; nothing was changed" in undone.text
+        assert "Nothing was changed by this undo." in undone.text
+        assert await api.account("bob.local")
+
+
+async def test_a_run_that_used_the_accounts_is_named_before_they_are_deleted(door: Door) -> None:
+    async with api_of(door) as api:
+        await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+        imported = await api.bring(csv_file({"userName": "ada@contoso.com"}))
+        run = await api.apply(await api.plan(graph(1, "ada@contoso.com")))
+        undo = await api.call("POST", f"linking/runs/{run['id']}/undo")
+        await api.wait(f"linking/undos/{undo['id']}", "done")
+    _, seen = await followed(door, await door.send(f"imports/{imported['id']}", {"do": "look"}), "Take it back?")
+    assert "linked 1 account ; its links were taken back" in seen.text.replace("account;", "account ;")
+    assert "To go back, bring the file again: the account comes back with another id" in seen.text
+    await take_back(door, f"imports/{imported['id']}")
+    for path in ("", "connect", f"runs/{run['id']}"):
+        told = (await door.get(path)).text
+        assert "1 account was deleted with an import that was taken back" in told
+        assert "sign in as before" not in told
 
 
 async def test_a_reader_looks_at_what_taking_back_would_do_and_presses_nothing(door: Door) -> None:
@@ -372,8 +408,10 @@ async def test_what_becomes_of_every_row_of_a_file_is_told_by_its_kind_before_an
     path, preview = await followed(door, await send_file(door, csv_file(*rows)), "Import it?")
     assert told in preview.text
     assert "6 rows could be read, 1 could not" in preview.text
+    assert "Rows that would not be taken, or say the same as another 1 of them says the same as another" in preview.text
     path, done = await followed(door, await door.send(path.partition("?")[0], {"do": "import"}), "Take it back")
     assert told in done.text
+    assert "Rows that were not taken, or say the same as another 1 of them says the same as another" in done.text
     document = await door.api.call("GET", f"accounts/{path}")
     assert document["counts"] == {"created": 1, "updated": 1, "unchanged": 1, "repeated": 1, "refused": 3}
 

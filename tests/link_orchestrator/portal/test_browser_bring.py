@@ -54,6 +54,8 @@ async def test_a_file_is_looked_at_imported_and_taken_back(screen: Screen, tmp_p
     await page.get_by_role("button", name="Look what taking it back would do").click()
     await page.get_by_role("button", name="Yes, take the import back").wait_for()
     await screen.check("import-undo-preview")
+    number = page.get_by_label("the number of accounts that are deleted")
+    await number.fill(str(await number.get_attribute("data-confirm")))
     await page.get_by_role("button", name="Yes, take the import back").click()
     await page.get_by_text("Row by row").wait_for()
     await screen.check("import-undone")

@@ -12,7 +12,7 @@ import pytest
 from link_orchestrator import words
 from link_orchestrator.portal.frame import Around
 from link_orchestrator.portal.pages.of_job import OfJob
-from link_orchestrator.portal.pages.of_run import Run
+from link_orchestrator.portal.pages.of_run import Run, why_stopped
 from link_orchestrator.portal.pages.overview import Overview, find_next
 from link_orchestrator.portal.pages.run import OneRun
 from link_orchestrator.portal.rendering import render
@@ -112,16 +112,46 @@ def test_no_step_is_done_once_the_only_import_was_taken_back() -> None:
     assert Overview.of(told, POLICY, UNUSED, NONE, NOW).done == ()
 
 
+TAKEN_BACK = job("importundo", started="2026-11-30T14:00:00Z", options={"import": "import1"}, counts={"removed": 292})
+BROUGHT = job("import", started="2026-11-30T10:00:00Z")
+
+
+@pytest.mark.parametrize("accounts", [0, 10])
+def test_accounts_that_an_imports_undo_deleted_are_told_with_the_way_back_and_no_step_is_done(accounts: int) -> None:
+    told = directory(BROUGHT, DONE, job("undo", about="run1", counts={"undone": 8}), TAKEN_BACK, accounts=accounts)
+    found = find_next(told, POLICY)
+    assert found.title == "292 accounts were deleted with an import that was taken back"
+    assert "bring the file again: the accounts come back with other ids" in found.text
+    assert "sign in as before" not in found.text
+    assert Overview.of(told, POLICY, UNUSED, NONE, NOW).done == ()
+    assert "292 accounts were deleted" in why_stopped(told["latest"], [DONE], 0)
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        job("import", started="2026-11-30T15:00:00Z", id="import2"),
+        job("run", started="2026-11-30T15:00:00Z"),
+        BROUGHT | {"started": "2026-11-30T13:00:00Z"},
+        TAKEN_BACK | {"counts": {"undone": 3}},
+    ],
+    ids=["imported since", "planned since", "no plan knew them", "nobody was deleted"],
+)
+def test_accounts_that_are_back_or_meant_to_stay_deleted_are_not_told_again(since: Any) -> None:
+    told = directory(BROUGHT, DONE, TAKEN_BACK, since)
+    assert "deleted" not in find_next(told, POLICY).title
+
+
 def test_links_that_wait_as_the_plan_expected_are_counted_apart_and_end_the_journey() -> None:
     told = directory(DONE, verified(unconfirmed=3, skipped=3))
     found = find_next(told, POLICY)
     assert found.title == "Every link is confirmed, or waits as expected"
     assert "3 links wait as the plan expected: the people are disabled in Entra" in found.text
     page = text_of(render("overview.html", {"page": EVA, "view": Overview.of(told, POLICY, UNUSED, NONE, NOW)}))
-    assert "Not yet confirmed 0 Wait as expected 3" in page
+    assert "Not yet confirmed 3 Of these, wait as expected 3" in page
     verify = OfJob(Run(DONE), told["latest"]["verification"], words.FOUND)
     page = text_of(render("verify.html", {"page": EVA, "view": verify}))
-    assert "Not yet confirmed 0 Wait as expected 3" in page
+    assert "Not yet confirmed 3 Of these, wait as expected 3" in page
     assert "Every link is confirmed, or waits as expected" in page
     assert "but for 3 links of people who are disabled in Entra" in page
     report = text_of(verification_summary(told["latest"]["verification"]))

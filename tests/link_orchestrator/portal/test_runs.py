@@ -519,7 +519,11 @@ async def test_the_links_to_approve_add_up_whatever_was_excluded(door: Door, api
     await api.call("POST", path, {"rows": [left["id"], planned["id"]], "action": "exclude"})
     links = (await api.call("GET", f"linking/runs/{run['id']}"))["links"]
     assert links == run["links"]
-    assert f"{links - 1} as planned , 1 by a person's decision" in (await door.get(here(run))).text
+    page = (await door.get(here(run))).text
+    assert f"{links - 1} as planned , 1 by a person's decision" in page
+    assert "Reviews so far: 3 rows 2 to exclude, 1 to link." in page
+    left = sum(run["counts"].get(one, 0) for one in ("review", "ambiguous", "outsideVerifiedDomains"))
+    assert f"2 of them are of the {left} left to a person; the plan had said of the others: linked on app" in page
 
 
 async def test_a_link_of_many_is_offered_only_where_rows_may_be_linked_together(door: Door, run: Any) -> None:
@@ -857,10 +861,35 @@ async def test_a_pilot_names_its_people_before_they_are_linked_and_leads_to_them
         run = await api.call("GET", f"linking/runs/{run['id']}")
     page = await door.get(here(run))
     assert f'The pilot linked <a href="/portal/{here(run, "/decisions?linked=true")}">3 accounts</a>' in page.html
+    assert f"{run['counts']['link']} as planned , less 3 linked by a pilot" in page.text
+    assert run["links"] == run["counts"]["link"] - 3
+    facts = page.text.partition("This run Run ")[2]
+    assert ("Planned" in facts, "Pilot 3 links" in facts, "Approved" in facts) == (True, True, False), "the rest waits"
+    report = (await door.get(here(run, "/report"))).text
+    assert ("Approval expires" in report, "Approved 20" in report) == (True, False)
     rows = await door.get(here(run, "/decisions?linked=true"))
     assert "3 rows" in rows.text
     assert [name in rows.text for name in names] == [True] * 3
     assert rows.html.count('scope="row"') == 3
+
+
+async def test_while_the_rest_of_a_plan_waits_its_verification_asks_to_provision_on_demand_alone(
+    door: Door, api: Api, run: Any
+) -> None:
+    run = await piloted(api, run, 3)
+    page = await door.get(here(run, "/verify"))
+    assert f"Do not start provisioning yet : {run['links']} links of the plan still wait" in page.text
+    assert "Provision on demand : provision one of the 3 that the pilot linked" in page.text
+    assert "Start provisioning" not in page.text
+    await door.send(here(run, "/verify"), {"do": "verify"})
+    job = await api.call("GET", f"linking/runs/{run['id']}/verification")
+    await api.wait(f"linking/verifications/{job['id']}", "done")
+    page = await door.get(here(run, "/verify?found=unconfirmed"))
+    assert "Provision on demand , choose the person" in page.text
+    assert "If its first cycle is not completed" not in page.text
+    await api.apply(await api.call("GET", f"linking/runs/{run['id']}"))
+    other = here(run, "/verify")
+    assert "Do not start provisioning" not in (await door.get(other)).text
 
 
 async def test_an_undo_of_a_pilot_is_looked_at_while_the_rest_waits_and_nothing_is_undone_by_that(
@@ -953,6 +982,21 @@ async def test_a_plan_in_which_other_attributes_change_than_sign_in_names_is_app
     assert "userName" not in run["impact"]
     assert "No sign-in name changes by that" in (await door.get(here(run, "/approve"))).text
     assert "of nobody in the plan" in (await door.get(here(run, "/pilot"))).text
+
+
+async def test_names_that_change_in_case_alone_are_told_apart_from_those_of_the_warning(api: Api, door: Door) -> None:
+    await api.bring(
+        csv_file({"userName": "Kim@contoso.com"}, {"userName": "bob", "email": "bob@contoso.com", "emailVerified": "y"})
+    )
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    run = await api.plan(graph(1, "kim@contoso.com"), graph(2, "bob@contoso.com"))
+    page = (await door.get(here(run, "/approve"))).text
+    assert "2 sign-in names change: see from what to what" in page
+    assert "1 of the 2 changes in capital and small letters alone" in page
+    assert "the warning below counts the other 1." in page
+    assert "1 sign-in name will change with the first provisioning cycle; 1 more in capital and small letters" in page
+    page = (await door.get(here(run))).text
+    assert "1 of them in capital and small letters alone: the warning counts the others" in page
 
 
 async def test_a_plan_that_changes_names_in_case_alone_leads_to_no_warning_that_is_not_there(

@@ -61,9 +61,12 @@ class TestAcknowledging:
         assert row["changes"]["userName"] == {"from": "Ada@Contoso.COM", "to": "ada@contoso.com"}
         (left,) = await app.decisions(run, "review")
         both = await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [left["id"]], "action": "link"})
-        assert warned(both["run"], "userNameChanges")["count"] == 1
+        told = warned(both["run"], "userNameChanges")
+        assert (told["count"], told["values"], both["run"]["impact"]["userName"]) == (1, {"inCaseAlone": 1}, 2)
+        assert told["warning"].endswith("cycle; 1 more in capital and small letters alone, by which no sign-in changes")
         gone = await app.call("POST", f"linking/runs/{run['id']}/review", {"rows": [row["id"]], "action": "exclude"})
-        assert warned(gone["run"], "userNameChanges")["count"] == 1
+        told = warned(gone["run"], "userNameChanges")
+        assert (told["count"], "values" in told) == (1, False)
         await approve(app, gone["run"], "trustEmails", "userNameChanges")
 
     async def test_the_codes_of_other_warnings_are_not_enough(self, app: App) -> None:
@@ -117,6 +120,28 @@ class TestAcknowledging:
         assert warned(run, "outsideVerifiedDomains")["acknowledged"] is False
         with pytest.raises(Refusal, match="outsideVerifiedDomains"):
             await approve(app, run)
+
+    async def test_what_was_acknowledged_before_the_undo_of_a_run_is_asked_again(self, app: App) -> None:
+        """Also by a run that came between, whose approver took the word of the one before."""
+        await app.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "eva@partner.example"}))
+        ada, eva, bob = graph(1, "ada@contoso.com"), graph(2, "eva@partner.example"), graph(3, "bob@contoso.com")
+        run = await app.plan(ada, eva)
+        await approve(app, run, "outsideVerifiedDomains")
+        await app.wait(f"linking/runs/{run['id']}", "done")
+        await app.bring(csv_file({"userName": "bob@contoso.com"}))
+        run = await app.plan(ada, eva, bob, full=True)
+        await approve(app, run)
+        await app.wait(f"linking/runs/{run['id']}", "done")
+        await app.bring(csv_file({"userName": "kim@contoso.com"}))
+        waiting = await app.plan(ada, eva, bob, graph(4, "kim@contoso.com"), full=True)
+        assert warned(waiting, "outsideVerifiedDomains")["acknowledged"] is True
+        undo = await app.call("POST", f"linking/runs/{run['id']}/undo")
+        await app.wait(f"linking/undos/{undo['id']}", "done")
+        with pytest.raises(Refusal, match="outsideVerifiedDomains"):
+            await approve(app, waiting)
+        run = await again(app, ada, eva, bob)
+        assert warned(run, "outsideVerifiedDomains")["acknowledged"] is False
+        await approve(app, run, *(one["code"] for one in run["warnings"]))
 
     async def test_the_same_number_of_other_people_is_another_warning(self, app: App) -> None:
         await app.bring(csv_file(*({"userName": f"{name}@partner.example"} for name in ("eva", "fay"))))
