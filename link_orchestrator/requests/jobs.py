@@ -89,7 +89,7 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
 
 
 async def as_it_stands(directory: Directory, job: Job) -> Job:
-    """Return a run as it is shown: a plan that waits warns of what was changed and imported since, and after an undo."""
+    """Return a run as it is shown: a plan that waits warns of what came since, and anew after an undo."""
     if job.kind != RUN.name or job.state is not State.PLANNED:
         return job
     stored, imports = await asyncio.gather(
