@@ -147,7 +147,8 @@ WARNED: Final[Mapping[str, str]] = {
     "importedSince": "Drop this plan, and make another one: whom it calls new may have an account by now.",
     "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
     "checked on Connect, and plan again.",
-    "probableAccounts": "Open each, and link in a review whose account it is. Provisioning creates the others.",
+    "probableAccounts": "Open each, and link in a review whose account it is, or decide many by a file: the page of "
+    "the rows says how. Provisioning creates the others.",
     "createdAlike": "Open each: its page shows who is alike. Of one person's two accounts: stop provisioning in Entra, "
     "release the new one on its page and delete it, link the one from before by hand, and restart provisioning. Two "
     "people keep theirs.",

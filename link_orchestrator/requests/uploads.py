@@ -14,6 +14,7 @@ from link_orchestrator.problem_report import KEPT_IN_BUCKET, ProblemReport
 from link_orchestrator.requests.jobs import answer, find_job, kept_until, page_of_jobs
 from link_orchestrator.requests.object_ids import ObjectIds
 from link_orchestrator.requests.sent_file import PARAMETERS, read_columns, read_file, read_name, stage_rows
+from link_orchestrator.run import ASSIGNED
 from link_orchestrator.staged import IDS, EntraGroupWriter, entra_groups, parts_of
 from shared.admin.parameters import refuse_others
 from shared.directory.directory import Directory
@@ -97,7 +98,7 @@ async def remove_upload(kind: Kind, directory: Directory, request: Request) -> R
     """Remove an upload. Raises Busy where a run that has not ended goes by it, or another upload goes on with it."""
     upload = await find_job(directory, request, kind)
     for run in await directory.jobs.list_under_way():
-        if upload.id in (*parts_of(run), run.options.get("groups")):
+        if upload.id in (*parts_of(run), *run.options.get(ASSIGNED, ()), run.options.get("groups")):
             raise Busy(f"id: {run.id} goes by this upload, and has not ended: let it end, or cancel it, first")
     for other in await directory.jobs.entries(kind.name):
         if other.id != upload.id and upload.id in parts_of(other):

@@ -40,7 +40,8 @@ class Pair:
         """Return what the page asks of an account of this version: whether it is the person's, as it shows them."""
         planned = self.person_planned
         rows = [(row.id, row.seen, *self.matched_elsewhere) for row in planned.rows] if planned else []
-        return repr((self.account.account["id"], version, self.identity, self.known, self._holders, rows))
+        about = [*rows, *self.others_planned]
+        return repr((self.account.account["id"], version, self.identity, self.known, self._holders, about))
 
     @property
     def _holders(self) -> Sequence[str]:

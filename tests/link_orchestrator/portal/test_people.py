@@ -281,6 +281,22 @@ async def test_nobody_is_linked_by_hand_but_by_the_page_that_shows_the_two_as_th
     assert (await door.send(iwolf, link | shown_on(refused), token=page.token)).status == 303
 
 
+async def test_who_else_the_last_plan_matches_with_the_account_is_shown_before_it_is_linked(door: Door) -> None:
+    await door.api.bring(csv_file({"userName": "jo@contoso.com"}))
+    run = await door.api.plan(new := graph(2, "new@contoso.com"))
+    jo = f"accounts/{(await find(door, 'jo@contoso.com'))['id']}/link"
+    page = await door.get(f"{jo}?identity={object_id(2)}")
+    assert "The last plan matches" not in page.text
+    await ask(door, "POST", f"linking/runs/{run['id']}/cancel")
+    await door.api.wait(f"linking/runs/{run['id']}", "cancelled")
+    await door.api.plan(new, graph(1, "jo@contoso.com"))
+    link = {"do": "link", "identity": object_id(2)}
+    refused = await door.send(jo, link | shown_on(page), token=page.token)
+    assert (refused.status, "matches this account with somebody else" in refused.text) == (400, True)
+    assert (await find(door, "jo@contoso.com"))["link"] is None
+    assert (await door.send(jo, link | shown_on(refused), token=page.token)).status == 303
+
+
 async def test_what_was_typed_is_shown_where_somebody_linked_the_account_meanwhile(door: Door) -> None:
     kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
     page = await door.get(f"{kim}/edit")

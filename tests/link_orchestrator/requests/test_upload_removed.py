@@ -46,6 +46,15 @@ async def test_it_stays_while_a_run_that_has_not_ended_goes_by_it(app: App) -> N
     assert (await app.wait(f"linking/undos/{undo['id']}", "done"))["counts"]["undone"] == 1
 
 
+async def test_it_stays_while_a_run_goes_by_it_to_know_who_is_assigned(app: App) -> None:
+    await app.bring(csv_file({"userName": "ada@contoso.com"}))
+    everybody, assigned = [await upload(app, graph(1, "ada@contoso.com")) for _ in range(2)]
+    run = await app.call("POST", "linking/runs", {"identities": everybody, "assigned": assigned})
+    await app.wait(f"linking/runs/{run['id']}", "planned")
+    status, detail = await status_of(app.call("DELETE", f"linking/identities/{assigned}"))
+    assert (status, run["id"] in detail) == (409, True)
+
+
 async def test_a_part_stays_while_another_upload_goes_on_with_it(app: App) -> None:
     first = await upload(app, graph(1, "ada@contoso.com"))
     second = await upload(app, graph(2, "bob@contoso.com"), after=first)
