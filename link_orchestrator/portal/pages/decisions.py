@@ -82,6 +82,11 @@ class Decisions:
         return any(row.may_link and row.decision != "outsideVerifiedDomains" for row in self.rows)
 
     @property
+    def suggests(self) -> bool:
+        """Whether people without an account are chosen, and of some, undecided, an account is suggested."""
+        return self.asked.get("decision") == "noAccount" and any(one.likeliest and not one.review for one in self.rows)
+
+    @property
     def at(self) -> str:
         """The id of the row that keys begin at."""
         ids = [row.id for row in self.rows]

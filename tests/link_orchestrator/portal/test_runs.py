@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import AsyncIterator
@@ -568,6 +570,25 @@ async def test_the_counterpart_is_named_on_the_page_of_a_row(door: Door, api: Ap
     assert "It is to be linked" not in (await door.get(path)).text
 
 
+async def test_accounts_that_are_probably_somebodys_are_linked_together_by_a_file_as_their_page_says(
+    door: Door, api: Api
+) -> None:
+    await api.bring(csv_file({"userName": "amueller", "displayName": "Anna Mueller"}, {"userName": "kim"}))
+    run = await api.plan(graph(1, "x1@contoso.com", displayName="Anna Mueller"), graph(2, "new@contoso.com"))
+    path = "/decisions?decision=noAccount&score=0.9"
+    page = await door.get(here(run, path))
+    assert "Many of them at once, by a file" in page.text
+    assert "Many of them at once" not in (await door.get(here(run, path), READER)).text
+    assert "or decide many by a file" in (await door.get(here(run))).text
+    table = (await door.get(here(run, "/report?format=csv&decision=noAccount&score=0.9"))).html
+    (row,) = csv.DictReader(io.StringIO(table.lstrip("\ufeff")))
+    assert row["suggestions"].startswith("amueller ")
+    body = csv_file({**row, "action": "link", "account": row["suggestions"].split(" ")[0]})
+    answer = await api.call("POST", f"linking/runs/{run['id']}/decisions", body, "text/csv")
+    assert (answer["reviewed"], answer["run"]["links"]) == (1, 1)
+    assert "Many of them at once" not in (await door.get(here(run, path))).text
+
+
 async def test_nobody_is_named_but_by_the_page_that_shows_the_two_as_they_are(door: Door, api: Api, run: Any) -> None:
     (row,) = await api.decisions(run, "ambiguous")
     path = here(run, f"/rows/{row['id']}")
@@ -1046,6 +1067,10 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     back = await api.wait(f"linking/undos/{back}", "done")
     page = await door.get(here(run, "/undo"))
     assert f"As before their link {back['counts']['undone']}" in page.text
+    assert page.html.count('href="/portal/accounts?state=provisioned"') == 2, "who was made stays, and is found"
+    assert "its next cycle switches their accounts off, and deletes none" in page.text
+    await api.call("POST", "scim/v2/Users", {"userName": "made@contoso.com", "externalId": object_id(9)})
+    assert re.search(r"Made by Entra made \d", (await door.get("accounts?state=provisioned")).text)
     assert "<h1>Undo <span" in page.html
     assert "Done</span></h1>" in page.html
     row = await row_of(api, run, "link")
