@@ -233,6 +233,13 @@ class TestCreatedAndMuchAlike:
         (row,) = await rows(app, job, "alike")
         assert row["account"]["id"] == made["id"], "though it was made before this run"
 
+    async def test_who_was_made_before_the_run_is_not_created_instead_whatever_they_share(self, app: App) -> None:
+        await created_alike(app)
+        run = await app.apply(await app.plan(*ALIKE, full=True))
+        shares = {"email": "x4711@contoso.com", "emailVerified": "yes"}
+        await app.bring(csv_file({"userName": "amueller", "displayName": "Mueller, Anna", **shares}))
+        assert (await verify(app, run))["counts"] == NOTHING | {"alike": 1}
+
     async def test_once_the_account_is_somebodys_no_plan_warns(self, app: App) -> None:
         await created_alike(app)
         before = (await app.account("amueller"))["id"]
