@@ -57,6 +57,8 @@ class Problem:
         return cls(shown["line"], shown["reason"], shown["remedy"], own, names)
 
 
+NOT_TEXT: Final = "The row holds bytes that are not text in "
+"""The beginning of the reason of a row that is in another encoding than the file; behind it stands that one."""
 SAID_BEFORE: Final = "The row says the same as "
 IS_PROTECTED: Final = "is protected, and was left as it is"
 IS_MANAGED: Final = "this account is linked, and managed by the identity provider"

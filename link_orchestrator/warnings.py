@@ -66,6 +66,7 @@ FOREIGN: Final = "foreignObjectIds"
 PROBABLE: Final = "probableAccounts"
 CREATED_ALIKE: Final = "createdAlike"
 POLICY_CHANGED: Final = "policyChanged"
+IMPORTED_SINCE: Final = "importedSince"
 
 ROW: Final = "row"
 """What an example has, beside what is shown of it: the id of its row, which a review may settle."""
@@ -77,8 +78,8 @@ OF_OPEN_ROWS: Final = {
 """Warnings whose number is that of the plan, with the decision on the rows among which it was counted."""
 
 CODES: Final = (
-    POLICY_CHANGED, SECOND, PROBABLE, CREATED_ALIKE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE, DISABLED, UNASSIGNED,
-    UNREAD, FILLERS, SHORTENED, SHARED, EXCLUSIONS, FOREIGN, STARTED,
+    POLICY_CHANGED, IMPORTED_SINCE, SECOND, PROBABLE, CREATED_ALIKE, NO_DOMAINS, OUTSIDE, TRUST, NAMES, INACTIVE,
+    DISABLED, UNASSIGNED, UNREAD, FILLERS, SHORTENED, SHARED, EXCLUSIONS, FOREIGN, STARTED,
 )  # fmt: skip
 """Codes of warnings in the order in which they are shown, before those of the mapping (prediction/check.py)."""
 HARMFUL: Final = (
@@ -116,6 +117,8 @@ FIELDS: Final = {
 """Attributes of a policy by which a plan decides or foretells, each in words. The others count as they are stored."""
 LISTS: Final = ("excluded", "setAside", "verifiedDomains", "rules")
 """Those of them that are lists."""
+_BROUGHT: Final = {"created": "accounts created", "updated": "accounts changed"}
+"""What an import brings that a plan made before does not know, by its count, in words."""
 LEFT_OUT: Final = ("excluded", "setAside")
 """Those by which the directory's policy leaves out whom a run links by a policy of its own (passes/left_out.py)."""
 
@@ -305,6 +308,22 @@ def with_policy_changed(job: Job, stored: Policy) -> Job:
     base = _digest(dump([stored.to_json()[name] for name in changed]))
     kept = _kept(len(changed), base, values={FIELDS[name]: count for name, count in changed.items()})
     return replace(job, warned={**others, POLICY_CHANGED: kept})
+
+
+def with_imported_since(job: Job, imports: Iterable[Job]) -> Job:
+    """Return a plan that waits with the warning of what imports brought that ended since it was started.
+
+    Like that of the policy it is not kept before the plan is approved: an undo takes an import back.
+    """
+    if job.state is not State.PLANNED or job.warned is None:
+        return job
+    others = {code: kept for code, kept in job.warned.items() if code != IMPORTED_SINCE}
+    came = [one for one in imports if one.ended is not None and one.ended > job.started]
+    values = {what: count for name, what in _BROUGHT.items() if (count := sum(one.counts.get(name, 0) for one in came))}
+    if not values:
+        return replace(job, warned=others)
+    kept = _kept(sum(values.values()), dump(sorted(one.id for one in came)), values=values)
+    return replace(job, warned={**others, IMPORTED_SINCE: kept})
 
 
 def _changed(planned: Policy, stored: Policy, *, own: bool) -> dict[str, int]:
@@ -547,6 +566,12 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "The plan goes by the policy that it was made with. Whom the directory's excludes by now, and whose account it "
         "sets aside, is not linked: their rows are refused. GET /linking/runs/{run}/left-out counts them. For all else "
         "drop this plan, and make another one.",
+    ),
+    IMPORTED_SINCE: _Sentence(
+        "account",
+        "the plan does not know {counted} that imports brought or changed since it was started: {listed}",
+        "Whom the plan calls new may have an account by now, and another plan may link them. Drop this plan, and make "
+        "another one.",
     ),
     PROBABLE: _Sentence(
         "identity",

@@ -144,6 +144,7 @@ NOT_WHOLLY: Final = ("refused", "undonePartly", "undoneInactive")
 WARNED: Final[Mapping[str, str]] = {
     "policyChanged": "The plan goes by the policy as it was. Whom the policy excludes by now, and whose account it "
     "sets aside, is not linked: Approve counts them. For all else drop this plan, and make another one.",
+    "importedSince": "Drop this plan, and make another one: whom it calls new may have an account by now.",
     "secondAccounts": "Correct the mapping in Entra (objectId to externalId with matching precedence 1), have it "
     "checked on Connect, and plan again.",
     "probableAccounts": "Open each, and link in a review whose account it is, or decide many by a file: the page of "
@@ -176,6 +177,7 @@ WARNED: Final[Mapping[str, str]] = {
 """What to do about a warning of a plan or of a mapping, by its code; the other codes as the API has it."""
 ROWS: Final[Mapping[str, tuple[str, str]]] = {
     "policyChanged": ("policy", "The policy"),
+    "importedSince": ("import", "The imports"),
     "probableAccounts": ("runs/{run}/decisions?decision=noAccount&score=0.9", "The rows"),
     "createdAlike": ("runs/{run}/decisions?decision=alreadyLinked&score=0.9", "The rows"),
     "noVerifiedDomains": ("policy", "The policy"),

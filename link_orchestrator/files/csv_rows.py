@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from link_orchestrator.files.lines import Broken, Lines, cut_off, undecodable
+from link_orchestrator.files.lines import Broken, Lines, cut_off, undecodable, unlike
 from link_orchestrator.files.reading import Notes
 from link_orchestrator.files.rows import MAX_FIELD_CHARS, Header, Row, UnreadableFile, find_too_long, header_names
 from link_orchestrator.files.suspicious import Suspicion
@@ -121,7 +121,7 @@ def _header(lines: Lines, notes: Notes) -> tuple[tuple[str, ...], Iterator[list[
     except (csv.Error, Broken, StopIteration):
         raise UnreadableFile("The header row cannot be read. Send CSV, a workbook (xlsx, ods), or JSON.") from None
     if lines.undecodable():
-        raise UnreadableFile(f"The header row is not text in {lines.encoding}. {REMEDY}")
+        raise UnreadableFile(f"The header row is not text in {unlike(lines.encoding)}. {REMEDY}")
     _refuse_quotes(header)
     notes.header(header)
     return header_names(header), reader

@@ -22,6 +22,21 @@ from shared.directory.text import MAX_NAME_CHARS
 
 MAX_ID_CHARS = 200
 _IN_ENTRA: Final = "Look the group up in Entra by its object id, mend it there, and start the run again."
+MOST_EXPANDED: Final = 20
+"""Members of a group that Microsoft Graph gives by $expand, at most and without a word of more.
+
+https://learn.microsoft.com/graph/query-parameters#expand
+"""
+_NO_MEMBERS: Final = (
+    "The file is a table, such as Download groups in the Entra admin center gives: it names the groups, and not who is "
+    "in them. Get them with their members: open Graph Explorer (https://aka.ms/ge), sign in as an administrator, "
+    "choose GET and v1.0, enter "
+    "https://graph.microsoft.com/v1.0/groups?$select=id,displayName&$expand=members($select=id), "
+    "consent to Group.Read.All under Modify permissions, press Run query, save the whole answer as a file that ends in "
+    ".json, and send that. Where it ends with @odata.nextLink, send what that address answers behind it in the same "
+    f"file. Graph gives {MOST_EXPANDED} members of a group at most that way: where a group has more, let the plan read "
+    "the groups from Microsoft Graph itself."
+)
 _CUT_OFF: Final = "membersodatanextlink"
 _READ: Final = {"id": "id", "objectid": "id", "displayname": "displayName", "members": "members"}
 
@@ -53,10 +68,11 @@ def read_entra_groups(
 def _read(file: bytes, content_type: str, notes: Notes) -> Iterator[EntraGroup | Problem]:
     names: dict[str, tuple[str, int]] = {}
     keeper = Doorkeeper(Door.ENTRA_GROUPS)
+    most = 0
     for row in read_rows(file, content_type=content_type, row_chars=MAX_GROUP_CHARS, notes=notes):
         keeper.look(row)
         if isinstance(row, Header):
-            raise UnreadableFile("The file is no JSON. Send what Microsoft Graph answers to /groups?$expand=members.")
+            raise UnreadableFile(_NO_MEMBERS)
         if isinstance(row, Problem):
             yield row
             continue
@@ -67,11 +83,17 @@ def _read(file: bytes, content_type: str, notes: Notes) -> Iterator[EntraGroup |
             yield Problem(row.line, unusable.reason, unusable.remedy)
             continue
         name, line = names.setdefault(fold(group.object_id), (fold(group.display_name), row.line))
+        most = max(most, len(group.members))
         if fold(group.display_name) != name:
             reason = f"The column id is that of the group in line {line}, under another name."
             yield Problem(row.line, reason, "Export the groups again, at one time.")
         else:
             yield group
+    if most == MOST_EXPANDED:
+        notes.remark(
+            f"The largest group has exactly {MOST_EXPANDED} members, which is as many as Microsoft Graph gives of each "
+            "by $expand=members. Where a group has more in Entra, let the plan read the groups from Microsoft Graph."
+        )
 
 
 def _layout(cells: Mapping[str, Any]) -> Mapping[str, list[str]]:

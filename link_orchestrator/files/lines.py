@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, TextIO
 
-from link_orchestrator.files.text import REMEDY, encoding_of
-from link_orchestrator.problems import Problem
+from link_orchestrator.files.text import REMEDY, UNKNOWN, encoding_of
+from link_orchestrator.problems import NOT_TEXT, Problem
 
 MAX_LINES_IN_ROW: Final = 50
 """Lines of a row that has line breaks within quotes. Where there are more, a quote was never closed."""
@@ -85,7 +85,12 @@ _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 def undecodable(line: int, encoding: str = "UTF-8") -> Problem:
     """Return the problem of a row that holds bytes that are no text."""
-    return Problem(line, f"The row holds bytes that are not text in {encoding}.", REMEDY)
+    return Problem(line, f"{NOT_TEXT}{unlike(encoding)}.", REMEDY)
+
+
+def unlike(encoding: str) -> str:
+    """Return the encoding that bytes are not in: of those in no code page that is known, UTF-8."""
+    return "UTF-8" if encoding == UNKNOWN else encoding
 
 
 def cut_off(line: int) -> Problem:

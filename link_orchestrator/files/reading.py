@@ -13,7 +13,7 @@ from typing import Any, Final, Self, TypeVar
 
 from link_orchestrator.files.numbers import ColumnNumbers, FirstLines
 from link_orchestrator.files.suspicious import MEANINGS, NUMBERS, Suspicion, suspect
-from link_orchestrator.problems import LINES, Problem, ProblemGroup, Tally
+from link_orchestrator.problems import LINES, NOT_TEXT, Problem, ProblemGroup, Tally
 from shared.directory.text import counted
 
 ALL_READ: Final = frozenset({"emails", "otherEmails", "emailVerified", "phoneNumbers", "addresses"})
@@ -102,7 +102,9 @@ class Reading:
             "layout": self.layout,
             "remarks": list(self.remarks),
         }
-        return {name: value for name, value in texts.items() if value} | {
+        not_text = sum(group.count for group in self.problems if group.reason.startswith(NOT_TEXT))
+        lost = {"undecodable": not_text} if not_text else {}
+        return {name: value for name, value in (texts | lost).items() if value} | {
             "rows": self.rows,
             "unusable": self.unusable,
             "columns": [column.to_json() for column in self.columns],

@@ -159,7 +159,7 @@ async def settle(directory: Directory, job: Job, slice_: Slice) -> Counter[str]:
                 for account in await directory.accounts.find_many(batch):
                     if account is not None:
                         pairs = list(known[account.id].values())
-                        reported += await _created(directory, account, pairs, policy_of(run))
+                        reported += await _created(directory, account, pairs, run)
                 await directory.plan(job.id).write(bucket, reported)
                 counts.update(row.decision for row in reported)
     return counts
@@ -177,6 +177,8 @@ async def _links(directory: Directory, run: Job, rows: Sequence[PlanRow]) -> lis
         link = account.link if account else None
         # The row of the plan, which says why the two were linked.
         shown = {name: row.shown[name] for name in ("identity", "account")} | {"row": row.id}
+        if account:  # provisioning may have renamed it since the plan
+            shown["account"] = account.shown()
         if link is not None and link.by == by_run(run.id):
             found = CONFIRMED if link.confirmed else UNCONFIRMED
             times = {"linked": link.at} | ({"confirmed": link.confirmed} if link.confirmed else {})
@@ -213,9 +215,15 @@ def _is_new(account: Account, run: Job) -> bool:
     return account.status is Status.PROVISIONED and account.created > run.started
 
 
-async def _created(directory: Directory, account: Account, pairs: Sequence[Any], policy: Policy) -> list[PlanRow]:
-    """Return the report's row of a new account, or none if neither plan nor keys know another of the same person."""
+async def _created(directory: Directory, account: Account, pairs: Sequence[Any], run: Job) -> list[PlanRow]:
+    """Return the report's row of a new account, or none if neither plan nor keys know another of the same person.
+
+    An account from before the run, of which its plan says who is alike, was not created instead of anybody it links.
+    """
+    policy = policy_of(run)
     pairs, alike = [pair for pair in pairs if pair[1] != ALIKE], [pair for pair in pairs if pair[1] == ALIKE]
+    if account.created <= run.started:
+        return await _only_alike(directory, account, alike, policy)
     accounts = {other for _, _, others in pairs for other in others} - {account.id}
     sharing = await _sharing(directory, account, policy)
     if not accounts | sharing.keys():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -30,7 +31,13 @@ from link_orchestrator.requests.selection import CONDITIONS, Filter, read_filter
 from link_orchestrator.requests.verified import told
 from link_orchestrator.run import pilots_of, reviews_of, rows_of_pilots, settled_links
 from link_orchestrator.staged import parts_of
-from link_orchestrator.warnings import warnings_of, with_open_examples, with_policy_changed, without_undone
+from link_orchestrator.warnings import (
+    warnings_of,
+    with_imported_since,
+    with_open_examples,
+    with_policy_changed,
+    without_undone,
+)
 from link_orchestrator.words import TAKEN_BACK
 from shared import turns
 from shared.admin.parameters import PAGED, page_answer, read_count, read_cursor, refuse_others
@@ -62,6 +69,8 @@ Pages = Callable[[str, str, Iterator[int]], AsyncGenerator[tuple[list[PlanRow], 
 ADDRESSED: Final = 10
 """Accounts, of those with an e-mail address that is looked for, whose rows are found by it."""
 
+IMPORTS_LOOKED_AT: Final = 50
+"""Imports, the latest ones, among which those are looked for that ended since a plan was started."""
 LISTED: Final = (
     *("id", "kind", "phase", "started", "startedBy", "persons", "options", "counts", "links", "reviews"),
     *("planned", "reviewed", "expires", "approved", "approvedBy", "cancelledBy", "replacedBy", "takenBack"),
@@ -80,10 +89,13 @@ async def get_job(kind: Kind, directory: Directory, request: Request, client: Or
 
 
 async def as_it_stands(directory: Directory, job: Job) -> Job:
-    """Return a run as it is shown: a plan that waits warns of a policy changed since, and anew after an undo."""
+    """Return a run as it is shown: a plan that waits warns of what came since, and anew after an undo."""
     if job.kind != RUN.name or job.state is not State.PLANNED:
         return job
-    return await without_undone(directory, with_policy_changed(job, (await directory.policies.read()).policy))
+    stored, imports = await asyncio.gather(
+        directory.policies.read(), directory.jobs.entries(IMPORT.name, most=IMPORTS_LOOKED_AT)
+    )
+    return await without_undone(directory, with_imported_since(with_policy_changed(job, stored.policy), imports))
 
 
 async def with_persons(directory: Directory, job: Job) -> Job:

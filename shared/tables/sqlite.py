@@ -321,10 +321,13 @@ class _Commit:
     future: asyncio.Future[list[str]]
     outcome: list[str] | Exception | None = None
 
-    def apply(self, connection: sqlite3.Connection, new_etag: Etags) -> None:
-        """Write the operations in the open SQLite transaction, all or none, and keep the outcome."""
+    def apply(self, connection: sqlite3.Connection, new_etag: Etags, *, guarded: bool) -> bool:
+        """Write the operations in the open SQLite transaction, keep the outcome, and tell whether it is all or nothing.
+
+        `guarded`, a transaction that fails is taken back; for that, SQLite copies each page before it changes.
+        """
         several = len(self.operations) > 1  # a single one that fails has changed nothing
-        if several:
+        if guarded and several:
             connection.execute("SAVEPOINT one")
         try:
             # Damage may hide rows that are there.
@@ -339,11 +342,12 @@ class _Commit:
         except sqlite3.Error:
             raise  # the whole group fails
         except Exception as error:  # one caller's mistake must not fail the others
-            if several:
+            if guarded and several:
                 connection.execute("ROLLBACK TO one")
             self.outcome = error
-        if several:
+        if guarded and several:
             connection.execute("RELEASE one")
+        return guarded or not several or isinstance(self.outcome, list)
 
     def _apply_one(self, connection: sqlite3.Connection, index: int, operation: Operation, new_etag: Etags) -> str:
         key, columns, columns_sum = self.rows[index]
@@ -564,9 +568,9 @@ class _File:
             if not self._patient or self._precedence.enter() or late:
                 group.ahead = self._ahead < GROUPS_AHEAD and all(commit.ahead for commit in group.commits)
                 self._sync_next(not group.ahead)
-                self._writer.execute("BEGIN IMMEDIATE")
-                for commit in group.commits:
-                    commit.apply(self._writer, self._new_etag)
+                if not self._apply_all(group.commits, guarded=False):
+                    self._roll_back()
+                    self._apply_all(group.commits, guarded=True)
                 group.applied = True
         except sqlite3.Error as error:
             self._roll_back()
@@ -575,6 +579,14 @@ class _File:
             if not self._patient:
                 self._precedence.enter()  # only now, so that it costs nothing where the file is free
         return group.applied
+
+    def _apply_all(self, commits: Sequence[_Commit], *, guarded: bool) -> bool:
+        """Apply commits in one transaction, and tell whether each is in it as a whole, or not at all.
+
+        Few fail, so all are tried unguarded first.
+        """
+        self._writer.execute("BEGIN IMMEDIATE")
+        return all(commit.apply(self._writer, self._new_etag, guarded=guarded) for commit in commits)
 
     def _sync_next(self, wanted: bool) -> None:
         """Have the next COMMIT wait for the disk, or not; only one that does copies the log into the file."""

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
@@ -58,7 +59,8 @@ WHATS: Final[Mapping[str, What]] = {
     ),
     "entragroups": What(
         "Entra's groups",
-        "Groups of Microsoft Graph with their members, as JSON. For a plan: nothing is changed.",
+        "Groups of Microsoft Graph with their members, as JSON. Download groups in the admin center does not say who "
+        "is in them. For a plan: nothing is changed.",
         "linking/groups",
         "linking/groups",
         "group",
@@ -80,6 +82,8 @@ class Bring:
     what: str = "accounts"
     imports: Sequence[Document] = ()
     uploads: Sequence[Document] = ()
+    previews: Sequence[Document] = ()
+    """The last previews that can still be imported, or are under way."""
     at: Mapping[str, str] = field(default_factory=dict)
     """Where the pages of the two lists begin, by the parameter that says so; without one that is the first."""
     next: Mapping[str, str] = field(default_factory=dict)
@@ -93,8 +97,9 @@ class Bring:
 async def show(asked: Asked) -> Outcome:
     """Show what can be brought, and what was."""
     at = {name: asked.query[name] for name in LISTS if asked.query.get(name)}
-    imports, uploads = await asyncio.gather(
-        *(asked.api.get(f"linking/{name}", cursor=at.get(name), count=str(SHOWN)) for name in LISTS)
+    directory, imports, uploads = await asyncio.gather(
+        asked.api.get("directory"),
+        *(asked.api.get(f"linking/{name}", cursor=at.get(name), count=str(SHOWN)) for name in LISTS),
     )
     more = {name: page["cursor"] for name, page in zip(LISTS, (imports, uploads), strict=True) if "cursor" in page}
     elsewhere = _elsewhere(asked.refusal.advice) if asked.refusal else ""
@@ -105,11 +110,24 @@ async def show(asked: Asked) -> Outcome:
             what=what if what in WHATS else "accounts",
             imports=imports["imports"],
             uploads=uploads["uploads"],
+            previews=_open_previews(directory["latest"]),
             at=at,
             next=more,
             elsewhere=WHATS[elsewhere].label if elsewhere else "",
         ),
     )
+
+
+def _open_previews(latest: Mapping[str, Document]) -> list[Document]:
+    """Return the last previews of which nothing was imported yet, as long as it can be."""
+    now = datetime.now(UTC)
+    found = [latest[kind] for kind in ("preview", "grouppreview") if kind in latest]
+    return [
+        one
+        for one in found
+        if not one["options"].get("importedBy")
+        and ("ended" not in one or (one["phase"] == "done" and now < datetime.fromisoformat(one["keptUntil"])))
+    ]
 
 
 async def send(asked: Asked) -> Outcome:

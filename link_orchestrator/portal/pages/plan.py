@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,6 +60,13 @@ class Plan:
     undone: str = ""
     """When an undo began since the last plan of everybody that was approved; "" for none."""
     scopes: Sequence[tuple[str, str, str]] = SCOPES
+
+    @property
+    def alike(self) -> set[str]:
+        """The ids of uploads that one of the same name was made beside in the same minute."""
+        found = {one["id"]: (one["options"].get("file"), one["started"][:16]) for one in (*self.uploads, *self.groups)}
+        times = Counter(found.values())
+        return {id_ for id_, made in found.items() if times[made] > 1}
 
     @property
     def policy_text(self) -> str:

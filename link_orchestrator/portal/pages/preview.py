@@ -21,6 +21,8 @@ SHOWN: Final = 20
 """Rows that are shown of those that would be imported."""
 
 
+MANY_MISSING: Final = 10
+"""One in so many rows that cannot be read are too many to go on without a word."""
 NAMED: Final = 5
 """Choices that a refusal names."""
 
@@ -76,6 +78,13 @@ class Preview:
     def became(self) -> Sequence[tuple[str, int]]:
         """What would become of the rows of a file of accounts, in words, each row counted once."""
         return rows_became(self.job)
+
+    @property
+    def many_missing(self) -> bool:
+        """Whether so many rows cannot be read that importing the others is not the plain next step."""
+        reading = self.job.get("reading", {})
+        missing = int(reading.get("unusable", 0))
+        return missing * MANY_MISSING >= missing + int(reading.get("rows", 0)) > 0
 
     @property
     def noun(self) -> str:

@@ -46,5 +46,5 @@ async def test_a_workbook_with_macros_is_read_like_any_other(app: App, door: str
 
 
 async def test_a_workbook_of_entras_groups_is_refused_with_what_to_send(app: App) -> None:
-    with pytest.raises(Refusal, match="Send what Microsoft Graph answers"):
+    with pytest.raises(Refusal, match="let the plan read the groups from Microsoft Graph"):
         await app.call("POST", "linking/groups", with_macros(xlsx({"S": [["id", "displayName"], ["1", "staff"]]})))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from link_orchestrator.files.code_pages import is_surely_windows_1252
+from link_orchestrator.files.code_pages import weigh_windows_1252
 from link_orchestrator.files.formats import read_rows
 from link_orchestrator.files.reading import Notes, Reading
 from link_orchestrator.files.rows import Header, Row, UnreadableFile
@@ -101,7 +101,58 @@ class TestEncodings:
         ],
     )
     def test_names_of_western_europe_are_surely_windows_1252(self, names: str) -> None:
-        assert is_surely_windows_1252(f"a;{names};b".encode("cp1252"))
+        assert weigh_windows_1252(f"a;{names};b".encode("cp1252")).surely
+
+    @pytest.mark.parametrize(
+        "more", ["Lefèvre", "Hélène, García", "José, Muñoz, Lefèvre", "Søren, João", "Nicolò, Noè"]
+    )
+    def test_a_few_names_of_neighbours_change_nothing_of_a_german_file(self, more: str) -> None:
+        german = "Müller, Groß, Jäger, Özlem\n" * 10
+        file = f"userName;displayName\n{german.replace(', ', ';x;')}a;{more}\n".encode("cp1252")
+        assert weigh_windows_1252(file).surely
+        assert weigh_windows_1252(f"name\n{more}\n{german}".encode("cp1252")).surely
+
+    @pytest.mark.parametrize(
+        "names", ["Lefèvre", "Hélène", "Geneviève, Thérèse", "André, Irène, García", "André", "Özlem"]
+    )
+    def test_a_french_name_is_known_by_the_letters_beside_its_accent(self, names: str) -> None:
+        assert weigh_windows_1252(f"a;{names};b".encode("cp1252")).surely
+
+    @pytest.mark.parametrize("name", ["Kučera", "Horáčková", "Zieliński", "Jiří", "Dvořák", "Němec", "Marić", "Bărbu"])
+    def test_one_name_from_across_the_border_keeps_a_german_file_from_being_guessed_at(self, name: str) -> None:
+        german = "y,Müller\nz,Jäger\n" * 100
+        file = f"userName,displayName\nx,{name}\n{german}".encode("cp1250")
+        found, reading = read(file)
+        assert not weigh_windows_1252(file).surely
+        assert all(isinstance(row, Problem) for row in found)
+        assert reading.encoding == "a code page that is not known"
+        assert "do not tell which" in reading.remarks[0]
+
+    def test_a_letter_that_may_be_anothers_is_told_by_its_line(self) -> None:
+        (remark,) = read(("a,b\nx,Noè\n" + "y,Müller\n" * 30).encode("cp1252"))[1].remarks
+        assert "are right, in line 2. Where" in remark
+
+    @pytest.mark.parametrize("name", ["Noè", "Cantù", "Kučma", "Ondřej"])
+    def test_a_letter_that_may_be_anothers_decides_nothing_alone(self, name: str) -> None:
+        encoding = "cp1252" if name[-1] in "èù" else "cp1250"
+        assert not weigh_windows_1252(f"a;{name};Müller".encode(encoding)).surely
+
+    @pytest.mark.parametrize(
+        ("file", "lines"),
+        [
+            ("a,b\n1,Zoë\n2,Jürgen\n3,".encode() + b"\xfc\n", [4]),
+            ("a,b\n1,Zoë\n2,André".encode()[:-1], [3]),
+            (b"a,b\n1,Zo\xc3", [2]),
+            ("a,b\n1,Zoë\n2,€".encode()[:-1], [3]),
+        ],
+    )
+    def test_utf_8_with_a_broken_byte_or_a_cut_character_stays_utf_8(self, file: bytes, lines: list[int]) -> None:
+        found, reading = read(file)
+        assert reading.encoding == "UTF-8"
+        assert [row.line for row in found if isinstance(row, Problem)] == lines
+
+    def test_a_last_letter_without_a_line_break_is_one_of_the_code_page(self) -> None:
+        assert cells("a,b\n1,André".encode("cp1252")) == [{"a": "1", "b": "André"}]
 
     @pytest.mark.parametrize(
         ("names", "encoding"),
@@ -123,12 +174,13 @@ class TestEncodings:
             ("Jürgen, García", "mac-roman"),
             ("José García", "mac-roman"),
             ("Jürgen Groß", "cp850"),
+            ("RAÚL", "cp850"),
             ("Łukasz", "iso8859-2"),
             ("Zoë", "utf-8"),
         ],
     )
     def test_names_that_something_else_may_have_written_are_not(self, names: str, encoding: str) -> None:
-        assert not is_surely_windows_1252(f"a;{names};b".encode(encoding))
+        assert not weigh_windows_1252(f"a;{names};b".encode(encoding)).surely
 
     def test_where_it_is_not_sure_the_rows_are_reported_and_the_others_are_read(self) -> None:
         found = outline("userName,displayName\na,Łukasz\nb,Bea\n".encode("cp1250"))

@@ -173,3 +173,12 @@ def test_the_column_that_is_advised_for_the_group_is_none_that_was_read_as_somet
         read(f"{header}\na;b\n")
     (advice,) = refused.value.args
     assert advice.values == {"example": "Equipo = group"}
+
+
+@pytest.mark.parametrize(("members", "told"), [(19, 0), (20, 1), (21, 0)])
+def test_as_many_members_as_expand_gives_at_most_are_told(members: int, told: int) -> None:
+    """Graph says nothing of those that it leaves out: https://learn.microsoft.com/graph/query-parameters#expand."""
+    notes = Notes()
+    group = {"id": "1", "displayName": "x", "members": [{"id": str(number)} for number in range(members)]}
+    assert len([*read_entra_groups(json.dumps([group]).encode(), notes=notes)]) == 1
+    assert len(notes.reading().remarks) == told

@@ -486,3 +486,62 @@ async def test_a_column_of_members_that_was_not_read_is_told_and_can_be_chosen(d
     _, preview = await followed(door, sent, "Import it?")
     assert "No column was read as the members" not in preview.text
     assert "no account has this userName" in preview.text
+
+
+GERMAN = "userName;displayName\n" + "".join(f"p{n}@muster.de;Jürgen {n}\n" for n in range(12))
+
+
+async def test_a_german_file_with_a_french_name_is_read_whole(door: Door) -> None:
+    file = f"{GERMAN}lefevre@muster.de;Lefèvre\nandre@muster.de;André García\n".encode("cp1252")
+    _, preview = await followed(door, await send_file(door, file), "Import it?")
+    assert "csv, windows-1252" in preview.text
+    assert "14 rows could be read" in preview.text
+    assert "Jürgen 11" in preview.text
+    assert "missing because of" not in preview.text
+
+
+async def test_rows_in_another_encoding_are_counted_above_all_and_the_import_is_not_the_plain_next_step(
+    door: Door,
+) -> None:
+    file = f"{GERMAN}anna@muster.de;Anna\nkucera@muster.de;Kučera\n".encode("cp1250")
+    path, preview = await followed(door, await send_file(door, file), "Import it?")
+    text = preview.text
+    assert "13 of 14 rows are missing because of the file's encoding" in text
+    assert text.index("missing because of") < text.index("would be created")
+    assert "13 rows of 14 cannot be read: the import would leave these people out." in text
+    assert '<button class="button primary" name="do" value="import"' not in preview.html
+    assert "a code page that is not known" in text
+    again = await send_file(door, file, path, do="again", charset="windows-1250")
+    _, read = await followed(door, again, "Import it?")
+    assert "Kučera" in read.text
+    assert '<button class="button primary" name="do" value="import"' in read.html
+
+
+async def test_a_file_that_was_looked_at_brought_nobody_and_is_found_again(door: Door) -> None:
+    path, _ = await followed(door, await send_file(door, FILE), "Import it?")
+    assert "Try it with made-up people" in (await door.get("")).text
+    page = await door.get("import")
+    assert "hr.csv was looked at" in page.text
+    assert f'href="/portal/{path}"' in page.html
+    await followed(door, await door.send(path, {"do": "import"}), "Take it back")
+    assert "Try it with made-up people" not in (await door.get("")).text
+    assert "was looked at" not in (await door.get("import")).text
+
+
+async def test_uploads_of_one_file_in_the_same_minute_are_told_apart(door: Door) -> None:
+    people = json.dumps([graph(1, "jane@contoso.com")]).encode()
+    async with api_of(door) as api:
+        for _ in range(2):
+            await api.call("POST", "linking/identities?file=users.json", people)
+        uploads = (await api.call("GET", "linking/identities"))["uploads"]
+    shown = re.findall(r"users.json, 1 read, ([^<]+)", (await door.get("plan")).html)
+    if uploads[0]["started"][:16] == uploads[1]["started"][:16]:
+        assert f"UTC and {uploads[0]['started'][17:19]} seconds" in shown[0]
+
+
+async def test_entras_download_of_groups_says_what_it_lacks_and_where_the_members_are(door: Door) -> None:
+    table = csv_file({"id": "1", "displayName": "Sales", "groupType": "Security", "membershipType": "Assigned"})
+    refused = await send_file(door, table, what="entragroups", name="exportGroups.csv")
+    assert refused.status == 400
+    assert "Download groups in the Entra admin center" in refused.text
+    assert "https://graph.microsoft.com/v1.0/groups?$select=id,displayName&$expand=members" in refused.text
