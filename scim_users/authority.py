@@ -18,8 +18,8 @@ from shared.directory.records.model import Account, Link, Status, digest_kept
 
 MANAGED_HERE = (
     "this account is managed here: provisioning neither changes nor deletes it, and a write links nobody. Link it with "
-    "a linking run or by hand (POST /accounts/{id}/link), or, if it is another person's, give it another userName "
-    "or take the person out of the provisioning scope"
+    "a linking run or by hand, on its page in the portal (POST /accounts/{id}/link), or, if it is another person's, "
+    "give it another userName or take the person out of the provisioning scope"
 )
 
 

@@ -55,8 +55,8 @@ def _remedy(account: Account) -> str:
             "protection here"
         )
     return (
-        f"the account {account.id} is managed here and has this name: link it with a linking run, or by hand "
-        "(POST /accounts/{id}/link)"
+        f"the account {account.id} is managed here and has this name: link it with a linking run, or by hand, on "
+        "its page in the portal (POST /accounts/{id}/link)"
     )
 
 
@@ -81,8 +81,8 @@ class _Collision:
         if obstacle := obstacle_to_return(self.sent, kept, left_open.get(self.sent.external_id, ""), policy):
             raise self._refused(
                 f"the account {kept.id} was deleted over SCIM and is kept for the application; {obstacle}. Link it by "
-                "hand (POST /accounts/{id}/link) or with a linking run, which shows the pair; or delete it here "
-                "(DELETE /accounts/{id})"
+                "hand, on its page in the portal (POST /accounts/{id}/link), or with a linking run, which shows the "
+                "pair; or delete it there (DELETE /accounts/{id})"
             )
         document = await self._merged(kept.document() | {"active": True})
         after = authority.returned(kept, document, self.by, self.directory.accounts.now())
@@ -93,7 +93,7 @@ class _Collision:
         if obstacle := obstacle_to_adoption(self.sent, facts_of(account), around, policy):
             raise self._refused(
                 f"the account {account.id} is managed here and this create does not link it: {obstacle}. Link it with "
-                "a linking run, or by hand (POST /accounts/{id}/link)"
+                "a linking run, or by hand, on its page in the portal (POST /accounts/{id}/link)"
             )
         document, at = await self._merged(account.document()), self.directory.accounts.now()
         after = authority.adopted(account, document, self.sent.object_id or "", self.by, at)

@@ -68,7 +68,7 @@ async def refuse_left_open(directory: Directory, new: Account, former: Account |
             return
         reason = (
             f"the linking run {run}, or an undo since, left this person to an administrator ({decision}): settle it in "
-            "a review, or link the account by hand (POST /accounts/{id}/link)"
+            "a review, or link the account by hand, on its page in the portal (POST /accounts/{id}/link)"
         )
         raise AlreadyExists("externalId", "", reason)
 

@@ -177,6 +177,8 @@ async def _links(directory: Directory, run: Job, rows: Sequence[PlanRow]) -> lis
         link = account.link if account else None
         # The row of the plan, which says why the two were linked.
         shown = {name: row.shown[name] for name in ("identity", "account")} | {"row": row.id}
+        if account:  # provisioning may have renamed it since the plan
+            shown["account"] = account.shown()
         if link is not None and link.by == by_run(run.id):
             found = CONFIRMED if link.confirmed else UNCONFIRMED
             times = {"linked": link.at} | ({"confirmed": link.confirmed} if link.confirmed else {})

@@ -16,7 +16,7 @@ from link_orchestrator.passes.import_accounts import WITH_PROTECTED
 from link_orchestrator.requests.reviews import ALONE, NAME_ACCOUNT
 from link_orchestrator.words import ROWS as ROWS
 from link_orchestrator.words import WARNED as WARNED
-from shared.directory.errors import Busy
+from shared.directory.errors import AlreadyExists, Busy
 from shared.directory.matching.policy import NO_SHARE
 from shared.directory.text import Advice as Advice
 from shared.directory.text import Several
@@ -43,6 +43,7 @@ REFUSED: Final[Mapping[str, str]] = {
 """What to do about a refusal, by the code of its Advice."""
 POLICY_WARNED: Final[Mapping[str, str]] = {
     "noVerifiedDomains": "Name the domains that are yours, below.",
+    "webSite": "Write them without www, below. If people have addresses like name@www.contoso.com, keep both.",
     "trustEmails": "Look at the rows by the rule mail before you approve. A link is a review where the names of the "
     "two differ, where the account is deactivated, or where another identity has the address, too; no run with such a "
     "link approves itself. If the application knows which addresses it verified, import that, and let those alone "
@@ -133,6 +134,9 @@ def worded(error: Exception, detail: str) -> Worded:
         kind = _JOB.match(error.holder)
         said = _UNDER_WAY.get(kind[0] if kind else "", "Another job is under way: let it end, or stop it, first.")
         return Worded(said, f"jobs/{error.holder}")
+    if isinstance(error, AlreadyExists) and error.holder:
+        of = "group" if error.attribute == "displayName" else "account"
+        return Worded(detail.replace(f"the {of} {error.holder}", f"another {of}"), f"{of}s/{error.holder}")
     return Worded("; ".join(worded_each(error, detail)))
 
 

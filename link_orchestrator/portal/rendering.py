@@ -107,10 +107,21 @@ def _marked(text: str, name_of: Callable[[str], str]) -> Markup:
         return text
     parts, end = [], 0
     for found in _RAW.finditer(text):
-        raw = found[0]
-        parts += [escape(text[end : found.start()]), _job(raw) if found["job"] else escape(name_of(raw)) or _CODE(raw)]
+        parts += [escape(text[end : found.start()]), _shown(found, name_of)]
         end = found.end()
     return Markup().join([*parts, escape(text[end:])])
+
+
+def _shown(found: re.Match[str], name_of: Callable[[str], str]) -> Markup:
+    raw = found[0]
+    if found["job"]:
+        return _job(found["job"])
+    if found["person"]:
+        return escape("somebody who signed in")
+    if found["names"]:
+        names = ", ".join(map(label_of, raw.split(", ")))
+        return escape(names) if name_of("userName") else _CODE(raw)
+    return escape(name_of(raw)) or _CODE(raw)
 
 
 def _job(job_id: str) -> Markup:
@@ -120,7 +131,9 @@ def _job(job_id: str) -> Markup:
 
 _CODE: Final = Markup("<code>{}</code>").format
 _RAW: Final = re.compile(
-    r"(?P<job>\b[a-z]+20\d{12}\w*)"
+    r"(?:\b[a-z]+:)?(?P<job>\b[a-z]+20\d{12}\w*)"
+    r"|\b(?P<person>entra:[0-9a-f-]{36})"
+    r"|(?P<names>\b\w[\w.]*(?:, \w[\w.]*)*)(?=: (?:changed since|left as the import))"
     r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
     r'|[{\[]"[^{}\[\]]*[}\]]'
     r"|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+(?:=\w+)?\b"

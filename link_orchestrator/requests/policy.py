@@ -12,6 +12,7 @@ from link_orchestrator.source import RunSource, Sources, refuse_unready
 from shared.admin.parameters import page_answer, read_count, read_cursor
 from shared.directory.directory import Directory
 from shared.directory.errors import Busy
+from shared.directory.matching.domains import of_mail
 from shared.directory.matching.policy import LOGIN_NAMES, Policy, Schedule, Trust, read_asked
 from shared.host.problems import in_words
 from shared.json_text import dump
@@ -63,6 +64,16 @@ def _warnings(policy: Policy) -> list[dict[str, str]]:
         found.append({"code": "matchingEnded", "warning": ENDED, "remedy": ENDED_REMEDY})
     if not policy.verified_domains:
         found.append({"code": "noVerifiedDomains", "warning": NO_DOMAINS, "remedy": "Set verifiedDomains."})
+    sites = [one for one in sorted(policy.verified_domains) if of_mail(one) not in policy.verified_domains]
+    if sites:
+        of_people = ", ".join(map(of_mail, sites))
+        found.append(
+            {
+                "code": "webSite",
+                "warning": SITES.format(", ".join(sites)),
+                "remedy": SITES_REMEDY.format(of_people),
+            }
+        )
     return found
 
 
@@ -88,6 +99,11 @@ ENDED: Final = (
     "account or a group. A run that is being applied goes on. Links by hand, imports and undos work as before."
 )
 ENDED_REMEDY: Final = 'To turn it on again, send the policy with "matchingEnded": false (PUT /directory/policy).'
+SITES: Final = (
+    "Verified domains are named like web sites, in which hardly anybody has an address: {}. Addresses in the domains "
+    "without www prove nothing until these are named."
+)
+SITES_REMEDY: Final = "Put {} into verifiedDomains. If people have addresses like name@www.contoso.com, keep both."
 NO_DOMAINS: Final = "No verified domains are set: no address and no name proves anything, and only past sign-ins link."
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from link_orchestrator.names import label_of
+from link_orchestrator.names import label_of, rule_in_words
 from link_orchestrator.portal.forms import NOTHING_SENT, Form
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.last_plan import Said, of_account
@@ -24,6 +24,7 @@ WAITING: Final = frozenset({"userName", "emails", "active"})
 ENTERPRISE: Final = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 RULES: Final = {
     "administrator": "by hand",
+    "review": "a decision in a review",
     "adoption": "a create by provisioning that met this account, as the policy allows",
     "return": "its identity came back after provisioning had deleted the account",
     "externalId": "the external id is the identity's object id",
@@ -100,7 +101,7 @@ class Account:
     def rule(self) -> str:
         """What its link rests on."""
         rule: str = self.account["link"]["rule"]
-        return RULES.get(rule, rule)
+        return RULES.get(rule) or rule_in_words(rule)
 
     @property
     def linked_by(self) -> Document:

@@ -140,7 +140,7 @@ class Decisions:
     @property
     def scores(self) -> Sequence[tuple[str, str]]:
         """Least scores of suggestions that may be chosen, with one that the address has."""
-        known = [("", "Or not"), ("0.9", "Much alike"), ("0.7", "Somewhat alike")]
+        known = [("", "All"), ("0.9", "Much alike"), ("0.7", "Somewhat alike")]
         score = self.asked.get("score", "")
         return known if score in dict(known) else [*known, (score, score)]
 

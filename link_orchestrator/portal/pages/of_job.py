@@ -77,6 +77,14 @@ class OfJob:
         return words.stays(self.run.document, [self.job or {}])
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the undo, and those before it, left nothing that another one could take or give back."""
+        links = self.run.taken_back.get("links", 0) >= self.run.linked
+        groups = sum(self.counts.get(name, 0) for name in words.GROUPS_TAKEN_BACK)
+        left = any(self.counts.get(name) for name in (*words.NOT_WHOLLY, "groupsRefused"))
+        return links and groups >= self.run.counts.get("groupsLinked", 0) and not left and self.phase == "done"
+
+    @property
     def given_back(self) -> Sequence[tuple[str, int]]:
         """The attributes that an undo would give back, in words, and of how many accounts.
 

@@ -194,10 +194,12 @@ def _next_of_run(run: Document, latest: Mapping[str, Document], runs: Sequence[D
             return Next("Plan", "A plan is being made", "Nobody is changed by it.", "See how far it is", here)
         case "planned":
             waiting = sum(run["counts"].get(one, 0) - run.get("decided", {}).get(one, 0) for one in DECIDABLE)
-            rows = f" {waiting:,} rows wait for a person to decide." if waiting else ""
+            wait = "waits" if waiting == 1 else "wait"
+            rows = f" {counted(waiting, 'row')} {wait} for a person to decide." if waiting else ""
             if any(one["code"] == "importedSince" for one in run.get("warnings", ())):
                 rows += " It does not know the accounts that were imported since: drop it, and make another one."
-            text = f"It would link {run.get('links', 0):,} accounts.{rows} Nothing happens before somebody approves it."
+            links = counted(run.get("links", 0), "account")
+            text = f"It would link {links}.{rows} Nothing happens before somebody approves it."
             return Next("Review", "Look at the plan", text, "Look at the plan", here)
         case "approved":
             text = "Provisioning waits meanwhile, for 15 minutes at most. Linking changes no sign-in name."

@@ -189,7 +189,7 @@ class Fields:
     def beside(self, other: Fields) -> list[tuple[str, str, str]]:
         """Return what differs from other fields: a label, what these say there alone, and what the others say."""
         return [
-            (label, _alone(own, theirs), _alone(theirs, own))
+            (label, _alone(own, theirs, "what you typed"), _alone(theirs, own, "what is stored"))
             for label, own, theirs in zip(LABELS, self._texts(), other._texts(), strict=True)
             if own != theirs
         ]
@@ -261,11 +261,23 @@ def beside_its_field(sentence: str, form: Form = NOTHING_SENT) -> str:
         return f"{found[1]}: entry {at + 1}{quoted}: {said}".replace("; ", ", ")
     if rule := re.fullmatch(r"rules\.(\d+)[\w.]*: (.*)", sentence, re.DOTALL):
         return f"rules: rule {int(rule[1]) + 1}: {rule[2]}".replace("; ", ", ")
+    name, _, said = sentence.partition(": ")
+    if name in NUMBERS and said.startswith("must be"):
+        sentence = f"{name}: {NUMBERS[name]} {said}"
     if re.match(r"(rules|excluded|trustEmails|verifiedDomains|setAside|autoApprove[\w.]*): ", sentence):
         return sentence.replace("; ", ", ")
     return sentence
 
 
+NUMBERS: Final[Mapping[str, str]] = {
+    "safeguardShare": "the share of links without a typed number",
+    "undoDays": "the days for which an undo can give values back",
+    "jobDays": "the days for which plans and reports are kept",
+    "autoApprove.share": "the share of accounts up to which plans approve themselves",
+    "autoApprove.number": "the links up to which plans approve themselves",
+    "schedule.everyHours": "the hours between two plans",
+}
+"""What a number of the form is called in a refusal of it."""
 LABELS: Final = (
     "Verified domains",
     "Excluded people of Entra",
@@ -286,10 +298,12 @@ SHOWN: Final = 20
 """Lines of a difference that are shown."""
 
 
-def _alone(lines: Sequence[str], others: Sequence[str]) -> str:
-    """Return the lines that others lack; all of them where only their order differs."""
+def _alone(lines: Sequence[str], others: Sequence[str], beside: str) -> str:
+    """Return the lines that others lack; all of them where only their order differs, "" where there are no lines."""
     known = {*others}
     alone = [*lines] if known == {*lines} else [line for line in lines if line not in known]
+    if lines and not alone:
+        return f"nothing beside {beside}"
     more = f", and {len(alone) - SHOWN:,} more" if len(alone) > SHOWN else ""
     return ", ".join(alone[:SHOWN]) + more
 

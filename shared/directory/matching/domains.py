@@ -178,7 +178,7 @@ def _objection(text: str) -> str | Advice:
         remedy = f'for a domain and its subdomains write {{"domain": "{domain}", "subdomains": true}}'
         return Advice(f"{said!r}: there are no wildcards;", remedy, "subdomains", {"domain": domain})
     if meant and "." in meant:
-        return f"{said!r} is no domain: write {_of_mail(meant)}"
+        return f"{said!r} is no domain: write {of_mail(meant)}"
     return f"{said!r} is no domain: write it like contoso.com"
 
 
@@ -187,14 +187,14 @@ def _of_a_site(domain: str) -> Advice | None:
 
     Written as an object, it is meant: people may have addresses in it.
     """
-    if (mail := _of_mail(domain)) == domain:
+    if (mail := of_mail(domain)) == domain:
         return None
     remedy = f'write {mail}. If people have addresses like name@{domain}, write {{"domain": "{domain}"}}'
     what = f"{domain[:80]!r} is the name of a web site, in which hardly anybody has an address:"
     return Advice(what, remedy, "webSite", {"mail": mail, "domain": domain})
 
 
-def _of_mail(domain: str) -> str:
+def of_mail(domain: str) -> str:
     """Return a domain without the www. of a web site, where a whole one is left."""
     mail = re.sub(r"^www\.", "", domain, flags=re.IGNORECASE)
     return mail if "." in mail else domain

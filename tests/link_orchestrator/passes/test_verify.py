@@ -15,6 +15,7 @@ from tests.link_orchestrator.requests.test_runs import status_of
 from tests.link_orchestrator.running import App, csv_file, directory_rows, graph, object_id
 
 NOTHING = {"confirmed": 0, "unconfirmed": 0, "unlinked": 0, "created": 0, "alike": 0}
+PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 
 
@@ -65,6 +66,16 @@ async def test_links_are_told_by_whether_provisioning_came_through_them(app: App
     assert {row["found"] for row in confirmed} == {"confirmed"}
     assert [row["account"]["id"] for row in await rows(app, job, "unlinked")] == [cleo]
     assert (await app.call("GET", f"linking/runs/{run['id']}/verification"))["id"] == job["id"]
+
+
+async def test_a_link_is_told_by_the_name_that_provisioning_gave_its_account(app: App) -> None:
+    run = await linked(app, "ada")
+    account = await app.account("ada@contoso.com")
+    change = {"Operations": [{"op": "replace", "path": "userName", "value": "ada.king@contoso.com"}]}
+    await app.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(0)}"')
+    await app.call("PATCH", f"scim/v2/Users/{account['id']}", {"schemas": [PATCH], **change})
+    (row,) = await rows(app, await verify(app, run), "confirmed")
+    assert row["account"]["userName"] == "ada.king@contoso.com"
 
 
 async def test_each_link_is_told_with_why_the_plan_made_it_and_what_to_do_next(app: App) -> None:

@@ -168,7 +168,9 @@ async def test_a_refused_link_is_said_and_nothing_typed_is_lost(door: Door) -> N
     assert page.status == 409
     assert "A &lt;reason&gt;" in page.html
     told = re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
-    assert "has this identity: release or delete that one" in told
+    assert "another account has this identity: release or delete that one" in told
+    (holder,) = (await ask(door, "GET", "accounts", externalId=object_id(1)))["accounts"]
+    assert f'<a href="/portal/accounts/{holder["id"]}">Open its page</a>' in page.html
 
 
 async def test_the_question_of_a_link_names_the_account_that_the_person_has_already(door: Door) -> None:

@@ -207,6 +207,37 @@ def test_the_untouched_form_keeps_a_share(share: float) -> None:
     assert _share(percent(share)) == share
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"jobDays": "1"}, "the days for which plans and reports are kept must be a whole number from 30 to 3650"),
+        ({"undoDays": "x"}, "the days for which an undo can give values back must be a whole number from 1 to 365"),
+    ],
+)
+async def test_a_number_that_is_refused_is_named_in_the_summary_too(
+    door: Door, fields: dict[str, str], told: str
+) -> None:
+    assert (await save(door, fields)).text.lower().count(told) == 2, "in the summary and beside the field"
+
+
+async def test_a_domain_that_is_only_a_web_sites_is_warned_of_wherever_it_is_stored(door: Door) -> None:
+    await door.api.call("PUT", "directory/policy", {"verifiedDomains": [{"domain": "www.contoso.com"}]})
+    page = await door.get("policy")
+    assert "named like web sites, in which hardly anybody has an address: www.contoso.com." in page.text
+    assert "Write them without www, below." in page.text
+    both = {"verifiedDomains": [{"domain": "www.contoso.com"}, "contoso.com"]}
+    assert (await door.api.call("PUT", "directory/policy", both))["warnings"] == []
+
+
+async def test_where_one_side_has_only_what_the_other_has_too_no_cell_says_that_it_has_nothing(door: Door) -> None:
+    before = sent_by(await door.get("policy"))
+    await save(door, {"verifiedDomains": "contoso.com"})
+    page = await save(door, {"seen": before["seen"], "verifiedDomains": "contoso.com\nfabrikam.com"})
+    assert "Verified domains differs nothing beside what you typed fabrikam.com" in page.text
+    page = await save(door, {"seen": before["seen"], "verifiedDomains": ""})
+    assert "Verified domains contoso.com none" in page.text
+
+
 async def test_a_change_of_another_operator_is_not_overwritten_unseen(door: Door) -> None:
     before = sent_by(await door.get("policy"))
     await save(door, {"verifiedDomains": "theirs.example"})

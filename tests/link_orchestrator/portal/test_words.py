@@ -201,6 +201,23 @@ async def test_no_refusal_has_a_raw_name(door: Door, path: str, fields: dict[str
             "undone by undo20261201135347727ee116e.",
             'undone by <a href="/portal/jobs/undo20261201135347727ee116e">undo of 1 Dec 2026, 13:53 UTC</a>.',
         ),
+        (
+            "linked since, by run:run202612011455158422141f8: it is as it was.",
+            (
+                'linked since, by <a href="/portal/jobs/run202612011455158422141f8">run of 1 Dec 2026, 14:55 UTC</a>: '
+                "it is as it was."
+            ),
+        ),
+        (
+            (
+                "The account is given back; evidence, externalId, link, status: changed since (release by "
+                "entra:10ca1000-0000-4000-8000-000000000001); name: left as the import wrote it"
+            ),
+            (
+                "The account is given back; Past sign-ins, Object ID in Entra, Link, Who manages it: changed since "
+                "(release by somebody who signed in); Name: left as the import wrote it"
+            ),
+        ),
     ],
 )
 def test_a_sentence_has_names_in_words_and_what_is_typed_as_it_is(sentence: str, shown: str) -> None:
