@@ -284,18 +284,18 @@ def _check(header: Header, columns: Columns, rows: Iterable[Row | Header | Probl
         raise
 
 
-def _names_in(rows: Iterable[Row | Header | Problem]) -> str:
-    """Return the header under which every value looks like an address, or else like a sign-in name; "" for none."""
+def _names_in(rows: Iterable[Row | Header | Problem]) -> list[str]:
+    """Return the headers under which every value looks like an address, or else like a sign-in name."""
     values: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
         for header, value in row.cells.items() if isinstance(row, Row) else ():
             if isinstance(value, str) and value.strip():
                 values[header].append(value.strip())
     for looks in (is_address, _LOGIN.fullmatch):
-        for header, held in values.items():
-            if all(map(looks, held)) and len({*held}) == len(held):
-                return header
-    return ""
+        found = [name for name, held in values.items() if all(map(looks, held)) and len({*held}) == len(held)]
+        if found:
+            return found
+    return []
 
 
 LOOKED_AT: Final = 50

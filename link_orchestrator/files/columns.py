@@ -49,15 +49,15 @@ def check_named(named: Mapping[str, str], known: Iterable[str]) -> dict[str, str
 class Needed:
     """Columns of which a file must have one: what they hold, and parts of headers by which one may be guessed.
 
-    `any_other` says that a column with any other header may hold it, where none is likely. `held_in` is the header of
-    the column whose values look like it, "" where none was found.
+    `any_other` says that a column with any other header may hold it, where none is likely. `held_in` are the
+    headers of the columns whose values look like it.
     """
 
     columns: Sequence[str]
     what: str
     likely: Sequence[str]
     any_other: bool = True
-    held_in: str = ""
+    held_in: Sequence[str] = ()
 
 
 class Columns:
@@ -149,8 +149,9 @@ class Columns:
         chosen: dict[str, str] = {}
         for one in lacking:
             free = [name for name in left if name not in chosen]
-            likely = (name for part in one.likely for name in free if part in plain(name))
-            if guess := one.held_in if one.held_in in free else next(likely, None):
+            held = [name for name in free if name in one.held_in]
+            likely = (name for part in one.likely for name in held or free if part in plain(name))
+            if guess := next(likely, held[0] if held else None):
                 chosen[guess] = one.columns[-1] if "mail" in plain(guess) and "email" in one.columns else one.columns[0]
         return chosen if len(chosen) == len(lacking) else {}
 

@@ -108,7 +108,7 @@ async def test_what_taking_an_import_back_would_do_is_counted_and_named_before_i
         await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
         await api.bring(csv_file({"userName": "kim.local"}))
         imported = await api.bring(file)
-        run = await api.plan(graph(1, "ada@contoso.com"))
+        await api.plan(graph(1, "ada@contoso.com"))
         look = await door.send(f"imports/{imported['id']}", {"do": "look"})
         path, seen = await followed(door, look, "Take it back?")
         assert path.startswith("undo-previews/importundopreview")
@@ -118,7 +118,7 @@ async def test_what_taking_an_import_back_would_do_is_counted_and_named_before_i
             "1 would stay as they are",
             "1 account that the import made is deleted. Nobody signs in by it any more.",
             "A plan waits that knows them",
-            f"The plan of {run['id']} would link the account: it stays. Cancel that run first.",
+            "would link the account: it stays. Cancel that run first.",
         ):
             assert told in seen.text or " ".join(reversed(told.split(" ", 1))) in seen.text, told
         assert "ada@contoso.com" in seen.text
