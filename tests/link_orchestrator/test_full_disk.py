@@ -16,7 +16,7 @@ MOST_SECONDS = 60.0
 """Far more than an answer takes, and far less than a wait for room would."""
 
 
-def _is_full(*_: object) -> NoReturn:
+def _is_full(*_: object, **__: object) -> NoReturn:
     raise sqlite3.OperationalError("database or disk is full")
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from link_orchestrator import words
+from link_orchestrator.names import label_of
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.of_run import Document, Progress, Run, count_apart, why_stopped
 from link_orchestrator.words import Bar
@@ -71,7 +72,7 @@ class OneRun:
         """Attributes that the first cycle changes, those that people notice first."""
         counts = {name: count for name, count in self.run.document.get("impact", {}).items() if name != "accounts"}
         others = sorted(counts.keys() - words.CHANGED.keys(), key=lambda name: (-counts[name], name))
-        named = {**words.CHANGED, **{name: Bar(name, "new") for name in others}}
+        named = {**words.CHANGED, **{name: Bar(label_of(name), "new") for name in others}}
         if in_case := self.run.names_in_case:
             told = f"{in_case:,} of them in capital and small letters alone: the warning counts the others."
             named["userName"] = named["userName"]._replace(meaning=told)

@@ -30,7 +30,7 @@ EXACT: Final = frozenset({"code", "pre", "kbd", "bdi", "textarea", "title"})
 WITHIN_A_LINE: Final = frozenset({"wbr", "span", "strong", "em", "b"})
 RAW: Final = {
     "a name of the API": re.compile(r"\b[a-z]+[A-Z]\w*"),
-    "an attribute's path": re.compile(r"\b\w+\[\w+\]|urn:"),
+    "an attribute's path": re.compile(r"\b\w+\[\w+\]|urn:|\b(?:name|enterprise)\.[a-z]\w+"),
     "the id of a job": re.compile(r"\b[a-z]+20\d{6}\w*"),
     "an object id": re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b"),
     "JSON": re.compile(r'[{\[]"|"[}\]]'),
