@@ -133,7 +133,7 @@ _CODE: Final = Markup("<code>{}</code>").format
 _RAW: Final = re.compile(
     r"(?:\b[a-z]+:)?(?P<job>\b[a-z]+20\d{12}\w*)"
     r"|\b(?P<person>entra:[0-9a-f-]{36})"
-    r"|(?P<names>\b\w[\w.]*(?:, \w[\w.]*)*)(?=: (?:changed since|left as the import))"
+    r"|(?P<names>(?<![\w.])(?<!, )\w[\w.]*+(?:, \w[\w.]*+)*+)(?=: (?:changed since|left as the import))"
     r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
     r'|[{\[]"[^{}\[\]]*[}\]]'
     r"|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+(?:=\w+)?\b"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from link_orchestrator.requests.jobs import all_with_persons, shown
@@ -92,20 +92,23 @@ def _name(row: PlanRow | None) -> str:
     return next((str(one) for one in known if one), "")
 
 
-def _approvals(deeds: Iterable[Deed], jobs: Mapping[str, Job]) -> list[Mapping[str, Any] | None]:
+def _approvals(deeds: Sequence[Deed], jobs: Mapping[str, Job]) -> list[Mapping[str, Any] | None]:
     """Return what each of some deeds, the latest first, approved, as its run has it; None for the others.
 
     The run has each approval once, and says of a deed that a killed server left open that it was done. The approval is
-    the last deed's before it: whoever pressed again after such a kill approved once.
+    the last deed's before it: whoever pressed again after such a kill approved once. Deeds that are known to be done
+    come first, since those of one millisecond are in no order.
     """
-    found, taken = list[Mapping[str, Any] | None](), set[tuple[str, str]]()
-    for deed in deeds:
+    found: list[Mapping[str, Any] | None] = [None] * len(deeds)
+    taken = set[tuple[str, str]]()
+    for place in sorted(range(len(deeds)), key=lambda place: deeds[place].open):
+        deed = deeds[place]
         job = jobs.get(deed.about) if deed.did == APPROVE else None
         approvals = job.options.get(APPROVALS, ()) if job else ()
         mine = (one for one in approvals if one["by"] == deed.by and one["at"] >= deed.at)
         one = next((one for one in mine if (deed.about, one["at"]) not in taken), None)
-        found.append(one)
         if one is not None:
+            found[place] = one
             taken.add((deed.about, one["at"]))
     return found
 

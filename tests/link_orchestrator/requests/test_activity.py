@@ -201,6 +201,22 @@ async def test_an_approval_that_was_pressed_again_after_a_kill_is_the_second_one
         assert await approvals(app) == [(1, False), (None, True)]
 
 
+async def test_an_approval_that_is_known_to_be_done_comes_before_one_of_its_millisecond_that_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deeds of one millisecond are in no order: the open one is listed first here."""
+    async with serving(tmp_path) as app:
+        await app.bring(csv_file({"userName": "kim@contoso.com"}))
+        run = await app.plan(graph(1, "kim@contoso.com"))
+        await app.apply(run)
+        directory = await Directories(app.tables).open("main")
+        deeds, _ = await directory.activity.page("", 9)
+        (done,) = (deed for deed in deeds if deed.did == "linking_run_approve")
+        monkeypatch.setattr("secrets.token_hex", lambda size: "00" * size)
+        await Activity(app.tables, directory.keys, lambda: done.at).begin(Deed(done.did, done.by, about=run["id"]))
+        assert await approvals(app) == [(None, True), (1, False)]
+
+
 @pytest.mark.parametrize(
     ("trouble", "status", "linked", "noted"),
     [
