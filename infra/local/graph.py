@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
+from infra.local.closing import close
 from infra.local.standins.login import CLIENT_ID, Login, make_certificate, tls
 from infra.local.standins.tenant import APPLICATION, TENANT, Tenant, read_groups, read_users
 from shared.host.graph_settings import GraphSettings
@@ -83,7 +84,7 @@ class GraphStandIn:
 
     async def __aexit__(self, *_: object) -> None:
         for runner in self._runners:
-            await runner.cleanup()
+            await close(runner)
 
     async def _serve(self, app: web.Application, port: int, context: Any = None) -> str:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

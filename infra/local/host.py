@@ -21,6 +21,7 @@ from azure.durable_functions.models.utils import http_utils
 from azure.functions.timer import TimerRequest
 from multidict import CIMultiDict
 
+from infra.local.closing import close
 from infra.local.durable.executor import Executor
 from infra.local.durable.management import Management
 from infra.local.functions import HttpFunction, InvocationContext, TimerFunction, read_functions
@@ -127,7 +128,7 @@ class LocalHost:
         """Stop the timers and answering, then stop the orchestrations where they are."""
         await self._timers.close()
         if self._runner is not None:
-            await self._runner.cleanup()
+            await close(self._runner)
         await self.executor.close()
         if self._workers is not None:
             await self._workers.close()

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from infra.local.closing import close
 from infra.local.durable.executor import AlreadyStarted, Executor, UnknownOrchestrator
 from infra.local.durable.store import OPEN, Head
 from shared.tables.port import LimitExceeded
@@ -52,7 +53,7 @@ class Management:
     async def close(self) -> None:
         """Stop listening."""
         if self._runner is not None:
-            await self._runner.cleanup()
+            await close(self._runner)
 
     async def _start_new(self, request: web.Request) -> web.Response:
         # The client sends its input as JSON inside a JSON string.
