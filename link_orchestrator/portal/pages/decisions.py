@@ -22,7 +22,7 @@ ROWS: Final = 50
 """Rows on a page."""
 LOOKED_AT_ONCE: Final = 5_000
 """Rows that the API looks through in one request by a condition."""
-PATIENCE_SECONDS: Final = 0.2
+PATIENCE_SECONDS: Final = 0.05
 """Seconds after which a page does not go on looking by itself for a row that meets its conditions."""
 FILED: Final = ("taken", "same")
 """What the address says of a file that was taken whole: rows decided by it, and rows that were so already."""
