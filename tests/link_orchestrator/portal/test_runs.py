@@ -288,6 +288,20 @@ async def test_all_rows_that_conditions_choose_are_counted_and_decided_by_their_
     assert {row["review"]["action"] for row in await api.decisions(run, "review")} == {"leave"}
 
 
+async def test_what_a_tick_adds_to_an_exclusion_is_said_before_the_button_that_excludes(
+    door: Door, api: Api, run: Any
+) -> None:
+    row = await row_of(api, run, "review")
+    for path, button in (
+        (f"/rows/{row['id']}", 'value="exclude"'),
+        ("/decisions?decision=review", 'name="action" value="exclude"'),
+        ("/all?decision=review&action=exclude", ">Exclude all of them<"),
+    ):
+        page = await door.get(here(run, path))
+        assert page.html.index('type="checkbox" id="f-create-yes"') < page.html.index(button), path
+        assert "a second account beside the one here" in page.text, path
+
+
 async def test_all_rows_are_not_taken_back_where_a_colleague_decided_otherwise_meanwhile(
     door: Door, api: Api, run: Any
 ) -> None:
@@ -1205,6 +1219,9 @@ async def test_a_groups_difference_is_shown_by_its_members(door: Door, api: Api,
     difference = await door.get(here(run, f"/groups/{row['entraGroup']['id']}"))
     assert f"Only here {row['members']['onlyHere']}" in difference.text
     assert f"<h1>{row['entraGroup']['displayName']}</h1>" in difference.html
+    assert f"Only in Entra {row['members']['onlyThere']} not in the group here yet" in difference.text
+    assert "come with provisioning" not in difference.text, "nobody promises it of who is disabled or under review"
+    assert f'<a href="/portal/{here(run, "/groups")}" aria-current="page">Groups</a>' in difference.html
     assert f"Groups to link {run['counts']['groupLink']}" in (await door.get(here(run))).text
     for one in (await api.call("GET", f"linking/{here(run, '/groups/' + row['entraGroup']['id'])}/difference"))[
         "differing"
