@@ -91,6 +91,6 @@ PAGES: Final = (
         show_undo,
         {"cancel": cancel},
         under="provisioning",
-        notices={"cancelled": "It stops within a page. What it took back stays so; another undo takes the rest."},
+        notices={"cancelled": "It stops within some seconds. What it took back stays so; another undo takes the rest."},
     ),
 )
