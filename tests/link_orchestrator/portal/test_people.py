@@ -23,7 +23,6 @@ from tests.link_orchestrator.portal.people import SHORT_HOSTILE, ask, bring, eve
 from tests.link_orchestrator.running import csv_file, graph, object_id
 from tests.waiting import until
 
-
 LINK = "They are the same: link"
 """The button of the page that shows an account beside a person."""
 
