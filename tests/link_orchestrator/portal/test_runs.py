@@ -1106,6 +1106,8 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     await approved(door, api, run)
     page = await door.get(here(run, "/verify"))
     assert "Start provisioning" in page.text
+    created = f"{run['predicted']['created']} accounts are created"
+    assert (created in page.text, created in (await door.get("")).text) == (True, True)
     assert "<h1>Verify</h1>" in page.html, "the badge of the run is not that of the verification"
     assert (await door.send(here(run, "/verify"), {"do": "verify"})).status == 303
     found = (await api.call("GET", f"linking/runs/{run['id']}/verification"))["id"]
