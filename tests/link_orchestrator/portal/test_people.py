@@ -433,6 +433,12 @@ async def test_the_activity_names_who_did_what(door: Door) -> None:
     assert "No import, run, undo or verification is under way." in text
 
 
+async def test_the_activity_says_for_how_long_it_is_kept_and_that_a_plan_waits(door: Door) -> None:
+    assert "with their name, for 180 days." in (await door.get("activity")).text
+    await door.api.plan(graph(1, "ada@contoso.com"))
+    assert "A plan waits for its approval: Run of" in (await door.get("activity")).text
+
+
 async def test_a_file_that_was_looked_at_is_not_called_imported(door: Door) -> None:
     await door.api.call("POST", "accounts/import", csv_file({"userName": "kim"}), "text/csv", preview="true")
     text = (await door.get("activity")).text
@@ -530,7 +536,7 @@ async def test_what_a_create_linked_is_listed_and_taken_back_together(door: Door
     await until(ended)
     assert "kim@contoso.com" in (await door.get(where)).text
     assert (await ask(door, "GET", f"accounts/{kim}"))["status"] == "local"
-    assert "Started to take back what creates linked" in (await door.get("activity")).text
+    assert "Started to take back the links that provisioning made by itself" in (await door.get("activity")).text
 
 
 async def test_every_job_leads_to_its_page(door: Door) -> None:
