@@ -171,6 +171,9 @@ WARNED: Final[Mapping[str, str]] = {
     "sharedValues": "Correct a value that says nothing of the person.",
     "foreignObjectIds": "If these ids are the application's own or a former tenant's, say so in the policy, under What "
     "provisioning may do. If not, check that the source is the tenant that people signed in from.",
+    "nameIdDiffers": "Look up in the application by what it finds people at sign-in. By userName: map to userName what "
+    "the policy has under What Entra sent as NameID, or correct that in the policy if Entra sends something else. By "
+    "another value, such as a stored NameID: leave it.",
     "adoptNeverReached": "Take every matching attribute but externalId away, or let no create link an account, in the "
     "policy, and link by a run.",
 }
@@ -263,6 +266,37 @@ def accounts_deleted(latest: Mapping[str, Mapping[str, Any]]) -> Told | None:
 def has_linked(run: Mapping[str, Any]) -> bool:
     """Tell whether a run linked anybody, or a group."""
     return any(run["counts"].get(name) for name in ("linked", "groupsLinked"))
+
+
+def not_made(run: Mapping[str, Any]) -> int:
+    """Return how many links of its plan a run did not make before it was cancelled, failed or expired."""
+    stopped = "ended" in run and run["phase"] != "done"
+    return max(0, int(run.get("links", 0)) - int(run["counts"].get("linked", 0))) if stopped else 0
+
+
+def keep_off(run: Mapping[str, Any]) -> str:
+    """Return why provisioning is not to start after an approved run that ended on its way, "" where it may."""
+    missing = not_made(run) if "approved" in run else 0
+    if not missing:
+        return ""
+    was, them, these = ("was", "it", "this account") if missing == 1 else ("were", "them", "each of these accounts")
+    return (
+        f"{counted(missing, 'link')} of the plan {was} not made. Do not start provisioning before another run has made "
+        f"{them}: it is refused at {these}, and many refusals put Entra's job into quarantine."
+    )
+
+
+def first_cycle(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what people notice of the first cycle after a run, in words, and the query of the rows of each."""
+    names, predicted = run.get("impact", {}).get("userName", 0), run.get("predicted", {})
+    made, refused = predicted.get("created", 0), predicted.get("refused", 0)
+    people = "1 person is" if refused == 1 else f"{refused:,} people are"
+    told = (
+        (names, f"{counted(names, 'sign-in name')} {'changes' if names == 1 else 'change'}", "changes=userName"),
+        (made, f"{counted(made, 'account')} {'is' if made == 1 else 'are'} created", "predicted=created"),
+        (refused, f"{people} refused until settled", "predicted=refused"),
+    )
+    return [(text, query) for count, text, query in told if count]
 
 
 def expected_to_wait(verification: Mapping[str, Any]) -> int:

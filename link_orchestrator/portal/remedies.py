@@ -21,6 +21,7 @@ from shared.directory.errors import AlreadyExists, Busy
 from shared.directory.matching.policy import NO_SHARE
 from shared.directory.text import Advice as Advice
 from shared.directory.text import Several
+from shared.scim.endpoint import PreconditionFailed
 
 REFUSED: Final[Mapping[str, str]] = {
     "columns": "Say which it is under More choices, with a line like: {example}",
@@ -82,6 +83,11 @@ _SAID: Final[Mapping[str, str]] = {
     NO_SHARE: "must be a number of per cent, from 0 to 100",
 }
 """What a page says in the place of a remedy that comes without a code: of a row of a file, or of a plan."""
+_CHANGED: Final = (
+    "somebody changed this meanwhile, so your change was not stored. Look at it as it is now, then press the button "
+    "again"
+)
+"""What is said where a form names a version that is not the stored one any more."""
 _CODE_PAGE: Final = re.compile(re.escape(NAME_IT) + r"[\w-]+")
 _JOB: Final = re.compile(r"[a-z]+")
 _UNDER_WAY: Final[Mapping[str, str]] = {
@@ -132,6 +138,8 @@ def in_page_words(text: str) -> str:
 
 def worded(error: Exception, detail: str) -> Worded:
     """Return the refusal that an error is, in a page's words; `detail` is what the API says."""
+    if isinstance(error, PreconditionFailed):
+        return Worded(_CHANGED)
     if isinstance(error, Busy) and error.holder:
         kind = _JOB.match(error.holder)
         said = _UNDER_WAY.get(kind[0] if kind else "", "Another job is under way: let it end, or stop it, first.")

@@ -215,6 +215,9 @@ const first = [".errors", "tr[data-at]", "[data-focus]", ".said"].map((one) => d
 first?.focus({ preventScroll: first.matches(".said") });
 addEventListener("change", tickAll);
 for (const element of document.querySelectorAll("[data-progress]")) follow(element);
+// Of a large plan few rows may meet a condition: the page looks on by itself, unless somebody chooses others.
+const onward = document.querySelector("[data-onward] a");
+if (onward) setTimeout(() => typed || location.replace(onward.href), SECOND / 4);
 addEventListener("submit", sendOnce);
 addEventListener("keydown", press);
 addEventListener("input", (event) => {

@@ -88,6 +88,8 @@ class Bring:
     """Where the pages of the two lists begin, by the parameter that says so; without one that is the first."""
     next: Mapping[str, str] = field(default_factory=dict)
     """Where the next pages begin, for each list that goes on."""
+    after: str = ""
+    """The upload with which a list of Entra's users began, where the file goes on with it."""
     elsewhere: str = ""
     """What a file is that was sent as something else."""
     whats: Mapping[str, What] = field(default_factory=lambda: WHATS)
@@ -113,6 +115,7 @@ async def show(asked: Asked) -> Outcome:
             previews=_open_previews(directory["latest"]),
             at=at,
             next=more,
+            after=asked.query.get("after", ""),
             elsewhere=WHATS[elsewhere].label if elsewhere else "",
         ),
     )

@@ -56,6 +56,11 @@ class Pair:
         return [one for one in sides if one.here is not None and one.there is not None]
 
     @property
+    def agreed(self) -> bool:
+        """Whether it is known who the person is, and the last plan matches neither of the two with another."""
+        return self.known is not None and not self.matched_elsewhere and not self.others_planned
+
+    @property
     def matched_elsewhere(self) -> Sequence[tuple[str, str]]:
         """Other accounts that the last plan matches with the person: their ids and names."""
         own, planned = self.account.account["id"], self.person_planned

@@ -210,6 +210,21 @@ class Run:
         return bool(self.linked or self.counts.get("groupsLinked"))
 
     @property
+    def not_made(self) -> int:
+        """Links of the plan that the run did not make before it was cancelled, failed or expired."""
+        return words.not_made(self.document)
+
+    @property
+    def keep_off(self) -> str:
+        """Why provisioning is not to start after it, "" where it may."""
+        return words.keep_off(self.document)
+
+    @property
+    def first_cycle(self) -> Sequence[tuple[str, str]]:
+        """What people notice of the first cycle after it, and the query of the rows of each."""
+        return words.first_cycle(self.document)
+
+    @property
     def policy(self) -> Document:
         found: Document = self.document["options"].get("policy", {})
         return found

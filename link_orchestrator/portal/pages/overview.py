@@ -81,9 +81,9 @@ class Overview:
         apart: int = 0,
     ) -> Self:
         """Return the view of the API's documents; `apart` is what count_apart() says."""
-        step = find_next(directory, policy, apart)
-        done = STEPS[1 : STEPS.index(step.step)] if step.step else STEPS[1:]
         connected = connection["lastRequest"] is not None
+        step = find_next(directory, policy, apart, connected=connected)
+        done = STEPS[1 : STEPS.index(step.step)] if step.step else STEPS[1:]
         return cls(
             directory=directory,
             connection=connection,
@@ -149,8 +149,11 @@ def _is_about(job: Document, run: Document) -> bool:
     return bool(job["options"].get("run") == run["id"])
 
 
-def find_next(directory: Document, policy: Document, apart: int = 0) -> Next:
-    """Return the one thing to do next; `apart` is how many links of an undo nobody made again."""
+def find_next(directory: Document, policy: Document, apart: int = 0, *, connected: bool = True) -> Next:
+    """Return the one thing to do next; `apart` is how many links of an undo nobody made again.
+
+    It is `connected` once Entra has sent something.
+    """
     latest = directory["latest"]
     run, brought, back = latest.get("run"), latest.get("import"), latest.get("importundo")
     if back is not None and "ended" not in back:
@@ -162,7 +165,7 @@ def find_next(directory: Document, policy: Document, apart: int = 0) -> Next:
         return Next("Import", deleted.title, deleted.text, "Bring the file again", "import")
     is_empty_again = run is not None and "ended" in run and not directory["accounts"]
     if run is not None and not is_empty_again:
-        return _next_of_run(run, latest, directory.get("runs", [run]), apart)
+        return _next_of_run(run, latest, directory.get("runs", [run]), apart, connected=connected)
     if brought is not None and "ended" not in brought:
         text = "You can close this page: it goes on by itself, and can be taken back."
         return Next("Import", "Your accounts are being imported", text, "See how far it is", f"imports/{brought['id']}")
@@ -176,7 +179,9 @@ def find_next(directory: Document, policy: Document, apart: int = 0) -> Next:
     return Next("Plan", "Make a plan", text, "Make a plan", "plan")
 
 
-def _next_of_run(run: Document, latest: Mapping[str, Document], runs: Sequence[Document], apart: int) -> Next:
+def _next_of_run(
+    run: Document, latest: Mapping[str, Document], runs: Sequence[Document], apart: int, *, connected: bool
+) -> Next:
     here = f"runs/{run['id']}"
     undo = latest.get("undo")
     if undo is not None and _is_about(undo, run):
@@ -221,11 +226,11 @@ def _next_of_run(run: Document, latest: Mapping[str, Document], runs: Sequence[D
             if not is_verified and (why := why_stopped(latest, runs, apart)):
                 title = f"{counted(run['counts'].get('linked', 0), 'account')} linked, and not everybody again"
                 return Next("Plan", title, f"{why} A plan of everybody has their rows.", "Make a plan", "plan")
-            return _after_linking(run, verification, here)
+            return _after_linking(run, verification, here, connected=connected)
         case _:
             stays = "What it linked stays linked, and can be taken back on its page."
             text = f"The last run is {run['phase']}. {stays if words.has_linked(run) else 'It linked nobody.'}"
-            return Next("Plan", "Make another plan", text, "Make a plan", "plan")
+            return Next("Plan", "Make another plan", f"{text} {words.keep_off(run)}".strip(), "Make a plan", "plan")
 
 
 def _after_undo(run: Document, undo: Document, here: str) -> Next:
@@ -245,10 +250,18 @@ def _is_partly(undo: Document) -> bool:
     return any(undo["counts"].get(name) for name in words.NOT_WHOLLY)
 
 
-def _after_linking(run: Document, verification: Document | None, here: str) -> Next:
+def _after_linking(run: Document, verification: Document | None, here: str, *, connected: bool) -> Next:
     here = f"{here}/verify"
     if verification is None or not _is_about(verification, run):
-        text = "Switch provisioning on in Entra. Once its first cycle is through, verify that it found everybody."
+        told = ", ".join(text for text, _ in words.first_cycle(run))
+        text = (
+            f"Switch provisioning on in Entra. {f'With its first cycle {told}. ' if told else ''}Once the first cycle "
+            "is through, verify that it found everybody. To go back, stop provisioning there, then undo the run on its "
+            "page."
+        )
+        if not connected:
+            text = f"Nothing has come from Entra yet. Connect it, and test the connection. Then: {text}"
+            return Next("Provision", "Connect Entra first, then provision", text, "Connect Entra", "connect")
         return Next("Provision", "Provision, then verify", text, "Verify", here)
     counts = verification["counts"]
     if "ended" not in verification:
@@ -308,8 +321,8 @@ async def show(asked: Asked) -> Outcome:
         asked.api.get("linking/refusals", count=str(REFUSALS)),
     )
     run = directory["latest"].get("run")
-    if run and run["phase"] == "planned":
-        # The list of jobs does not follow each review.
+    if run and run["phase"] in ("planned", "done"):
+        # The list of jobs does not follow each review, and has not what the first cycle does.
         run = await asked.api.get("linking/runs/{id}", id=run["id"])
         directory = {**directory, "latest": {**directory["latest"], "run": run}}
     apart = 0

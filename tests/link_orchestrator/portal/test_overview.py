@@ -42,6 +42,7 @@ def directory(*jobs: Mapping[str, Any], accounts: int = 10, **more: Any) -> dict
 
 
 UNUSED = {"tenantUrl": None, "lastRequest": None, "lastWrite": None, "credentials": []}
+USED = UNUSED | {"lastRequest": "2026-11-30T09:00:00Z"}
 NONE = {"refusals": []}
 DONE = job("run", counts={"linked": 8}, approved="2026-11-30T11:30:00Z")
 UNDONE = job("undo", about="run0", started="2026-11-30T13:00:00Z", counts={"undone": 8})
@@ -102,9 +103,82 @@ def verified(skipped: int = 0, **counts: int) -> dict[str, Any]:
 def test_there_is_one_thing_to_do_next(told: Any, policy: Any, step: str, path: str) -> None:
     found = find_next(told, policy)
     assert (found.step, found.path) == (step, path)
-    page = render("overview.html", {"page": EVA, "view": Overview.of(told, policy, UNUSED, NONE, NOW)})
+    page = render("overview.html", {"page": EVA, "view": Overview.of(told, policy, USED, NONE, NOW)})
     assert page.count('class="button primary"') == 1
     assert f'href="/portal/{path}"' in page
+
+
+FORESEEN = DONE | {
+    "approvedBy": "eva",
+    "impact": {"accounts": 8, "userName": 1},
+    "predicted": {"created": 26, "refused": 13, "matched": 8},
+}
+"""A run with what its plan said of the first cycle."""
+FORETOLD = "1 sign-in name changes, 26 accounts are created, 13 people are refused until settled"
+
+
+@pytest.mark.parametrize("connection", [USED, UNUSED])
+def test_who_is_to_start_provisioning_is_told_what_it_changes_and_how_to_go_back(connection: Any) -> None:
+    page = text_of(
+        render("overview.html", {"page": EVA, "view": Overview.of(directory(FORESEEN), POLICY, connection, NONE, NOW)})
+    )
+    assert f"With its first cycle {FORETOLD}." in page
+    assert "To go back, stop provisioning there" in page
+    assert "Leave provisioning off" not in page
+    assert ("Connect Entra first" in page) == (connection is UNUSED)
+    views: dict[str, Any] = {
+        "run.html": OneRun(Run(FORESEEN), {"undos": [], "policy": [], "files": []}, None),
+        "verify.html": OfJob(Run(FORESEEN), None, words.FOUND),
+    }
+    for name, view in views.items():
+        html = render(name, {"page": EVA, "view": view})
+        shown = text_of(html)
+        assert FORETOLD.replace(", ", " , ") in shown
+        assert "To go back, stop provisioning in Entra" in shown
+        assert 'href="/portal/runs/run1/decisions?changes=userName"' in html
+
+
+@pytest.mark.parametrize("phase", ["cancelled", "failed", "expired"])
+def test_a_run_that_ended_on_its_way_starts_no_provisioning(phase: str) -> None:
+    """Whoever was not linked is refused, and many refusals put Entra's job into quarantine."""
+    counts = {"linked": 5, "link": 97}
+    run = FORESEEN | {"phase": phase, "links": 97, "counts": counts, "planned": "2026-11-30T11:20:00Z"}
+    verification = verified() | {"counts": {"confirmed": 5}}
+    views: dict[str, tuple[str, Any]] = {
+        "the run": ("run.html", OneRun(Run(run), {"undos": [], "policy": [], "files": []}, None)),
+        "before": ("verify.html", OfJob(Run(run), None, words.FOUND)),
+        "verified": ("verify.html", OfJob(Run(run), verification, words.FOUND)),
+        "overview": ("overview.html", Overview.of(directory(run), POLICY, UNUSED, NONE, NOW)),
+    }
+    for name, (template, view) in views.items():
+        page = text_of(render(template, {"page": EVA, "view": view}))
+        assert "92 links of the plan were not made" in page, name
+        assert "Do not start provisioning" in page, name
+        assert "Start provisioning ." not in page, name
+    template, view = views["the run"]
+    page = text_of(render(template, {"page": EVA, "view": view}))
+    assert "5 of its 97 links were made" in page
+    assert "What the first cycle does" not in page
+    assert "What the first cycle would do" in page
+
+
+@pytest.mark.parametrize(
+    ("counts", "skipped", "told", "tone"),
+    [
+        ({"confirmed": 0, "unconfirmed": 99}, 0, "0 of 99 confirmed", "ask"),
+        ({"confirmed": 5, "created": 1}, 0, "5 of 5 confirmed", "stop"),
+        ({"confirmed": 5, "alike": 1}, 0, "5 of 5 confirmed", "ask"),
+        ({"confirmed": 5, "unconfirmed": 3}, 3, "5 of 8 confirmed", "go"),
+        ({"confirmed": 5}, 0, "5 of 5 confirmed", "go"),
+    ],
+)
+def test_a_verification_says_by_its_badge_what_it_found_and_not_that_it_ended(
+    counts: Any, skipped: int, told: str, tone: str
+) -> None:
+    job = verified(skipped) | {"counts": counts}
+    html = render("verify.html", {"page": EVA, "view": OfJob(Run(DONE), job, words.FOUND)})
+    assert f'<h1>Verify <span class="badge {tone}">{told}</span></h1>' in html
+    assert "of this run is done" not in text_of(html)
 
 
 def test_no_step_is_done_once_the_only_import_was_taken_back() -> None:
@@ -272,7 +346,7 @@ async def test_every_number_is_the_apis(tmp_path: Path) -> None:
         told = await door.api.call("GET", "directory")
         assert f"Accounts {told['accounts']} Groups {told['groups']}" in shown.text
         assert f"Linked by the last run {told['latest']['run']['counts']['linked']}" in shown.text
-        assert "Provision, then verify" in shown.text
+        assert "Connect Entra first, then provision" in shown.text
 
 
 async def bring_people(door: Door) -> None:

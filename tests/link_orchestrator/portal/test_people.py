@@ -24,6 +24,10 @@ from tests.link_orchestrator.running import csv_file, graph, object_id
 from tests.waiting import until
 
 
+LINK = "They are the same: link"
+"""The button of the page that shows an account beside a person."""
+
+
 def version_on(page: Answer) -> str:
     """Return the version that a page's forms carry."""
     found = re.search(r'name="version" value="([^"]*)"', page.html)
@@ -162,26 +166,29 @@ async def test_an_object_id_that_is_none_is_refused_beside_its_field(door: Door)
     assert "GUID" in re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
 
 
-async def test_a_refused_link_is_said_and_nothing_typed_is_lost(door: Door) -> None:
-    ada = f"accounts/{(await everybody(door))['ada@contoso.com']}/link?identity={object_id(1)}"
-    page = await press(door, ada, "link", identity=object_id(1), reason="A <reason>")
-    assert page.status == 409
-    assert "A &lt;reason&gt;" in page.html
-    told = re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
-    assert "another account has this identity: release or delete that one" in told
-    (holder,) = (await ask(door, "GET", "accounts", externalId=object_id(1)))["accounts"]
-    assert f'<a href="/portal/accounts/{holder["id"]}">Open its page</a>' in page.html
+async def test_a_link_with_whom_another_account_got_meanwhile_is_refused_and_nothing_typed_is_lost(door: Door) -> None:
+    kim = f"accounts/{(await bring(door, 'kim', 'lee'))['kim']}/link?identity={object_id(1)}"
+    page = await door.get(kim)
+    await ask(door, "POST", f"accounts/{(await find(door, 'lee'))['id']}/link", {"identity": object_id(1)})
+    sent = {"do": "link", "identity": object_id(1), "reason": "A <reason>", **shown_on(page)}
+    refused = await door.send(kim, sent, token=page.token)
+    assert (refused.status, "A &lt;reason&gt;" in refused.html) == (400, True)
+    assert "This person has an account already" in refused.text
+    assert (await find(door, "kim"))["link"] is None
 
 
-async def test_the_question_of_a_link_names_the_account_that_the_person_has_already(door: Door) -> None:
+async def test_no_button_links_whom_another_account_has_and_the_other_account_is_a_press_away(door: Door) -> None:
     ids = await everybody(door)
     page = await door.get(f"accounts/{ids['ada@contoso.com']}/link?identity={object_id(1)}")
     (holder,) = (await ask(door, "GET", "accounts", externalId=object_id(1)))["accounts"]
     assert "This person has an account already" in page.text
     assert f'<a href="/portal/accounts/{holder["id"]}">' in page.html
     assert f"signing in as {holder['userName']}. A person has one account" in page.text.replace(" @", "@")
+    assert 'value="link"' not in page.html, "the API would refuse it"
+    assert f'<a class="button" href="/portal/accounts/{holder["id"]}">Open the other account</a>' in page.html
     own = await door.get(f"accounts/{holder['id']}/link?identity={object_id(1)}")
     assert "has an account already" not in own.text
+    assert 'value="link"' in own.html
 
 
 async def test_a_link_by_hand_shows_whose_the_object_id_is_and_asks_again_where_nobody_knows(door: Door) -> None:
@@ -232,10 +239,13 @@ async def test_a_link_with_a_person_whom_the_last_plan_matches_with_another_acco
     told = page.text.replace(" @", "@").replace(" :", ":")
     assert "The last plan matches this person with another account jo@contoso.com: The account matches by" in told
     assert f'href="/portal/accounts/{ids["jo@contoso.com"]}"' in page.html
+    assert f'class="button danger">{LINK}<' in page.html, "the plan says otherwise"
     page = await door.get(f"accounts/{ids['jo@contoso.com']}/link?identity={object_id(2)}")
     assert "The last plan matches this account with somebody else jo@contoso.com" in page.text.replace(" @", "@")
+    assert f'class="button danger">{LINK}<' in page.html, "the plan says otherwise"
     own = await door.get(f"accounts/{ids['jo@contoso.com']}/link?identity={object_id(1)}")
     assert "The last plan matches" not in own.text
+    assert f'class="button primary">{LINK}<' in own.html
 
 
 @pytest.mark.parametrize("planned", [True, False])
@@ -321,6 +331,7 @@ async def test_a_button_does_nothing_to_an_account_that_changed_since_it_was_sho
     again = await door.send(bob, sent, token=page.token)
     assert again.status == 412
     assert "Somebody changed this account while you had it open" in again.text
+    assert "There is a problem Somebody changed this meanwhile, so your change was not stored." in again.text
     assert (await find(door, "bob@contoso.com"))["link"]["identity"] == object_id(1)
     assert (await door.send(bob, sent | shown_on(again), token=page.token)).status == 303
 
@@ -371,7 +382,7 @@ async def test_a_group_shows_its_members_and_is_released(door: Door) -> None:
     sales = f"groups/{ids['Sales']}"
     assert ids["Sales"] in (await door.get("groups?find=sales")).html
     page = await door.get(sales)
-    assert "bob@contoso.com Account Linked" in page.text
+    assert 'Account</td><td><span class="badge">Linked</span>' in page.html, "the list knows of no confirmation"
     sent = await door.send(sales, {"do": "release", "keep": "attributes"}, token=page.token)
     assert sent.headers["Location"] == f"/portal/{sales}?said=released"
     released = await door.get(sales)
@@ -423,6 +434,12 @@ async def test_the_activity_names_who_did_what(door: Door) -> None:
     text = (await door.get("activity")).text
     assert "Linked an account by hand bob@contoso.com eva@contoso.com" in text
     assert "No import, run, undo or verification is under way." in text
+
+
+async def test_the_activity_says_for_how_long_it_is_kept_and_that_a_plan_waits(door: Door) -> None:
+    assert "with their name, for 180 days." in (await door.get("activity")).text
+    await door.api.plan(graph(1, "ada@contoso.com"))
+    assert "A plan waits for its approval: Run of" in (await door.get("activity")).text
 
 
 async def test_a_file_that_was_looked_at_is_not_called_imported(door: Door) -> None:
@@ -522,7 +539,7 @@ async def test_what_a_create_linked_is_listed_and_taken_back_together(door: Door
     await until(ended)
     assert "kim@contoso.com" in (await door.get(where)).text
     assert (await ask(door, "GET", f"accounts/{kim}"))["status"] == "local"
-    assert "Started to take back what creates linked" in (await door.get("activity")).text
+    assert "Started to take back the links that provisioning made by itself" in (await door.get("activity")).text
 
 
 async def test_every_job_leads_to_its_page(door: Door) -> None:

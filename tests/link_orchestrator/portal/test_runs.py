@@ -288,6 +288,20 @@ async def test_all_rows_that_conditions_choose_are_counted_and_decided_by_their_
     assert {row["review"]["action"] for row in await api.decisions(run, "review")} == {"leave"}
 
 
+async def test_what_a_tick_adds_to_an_exclusion_is_said_before_the_button_that_excludes(
+    door: Door, api: Api, run: Any
+) -> None:
+    row = await row_of(api, run, "review")
+    for path, button in (
+        (f"/rows/{row['id']}", 'value="exclude"'),
+        ("/decisions?decision=review", 'name="action" value="exclude"'),
+        ("/all?decision=review&action=exclude", ">Exclude all of them<"),
+    ):
+        page = await door.get(here(run, path))
+        assert page.html.index('type="checkbox" id="f-create-yes"') < page.html.index(button), path
+        assert "a second account beside the one here" in page.text, path
+
+
 async def test_all_rows_are_not_taken_back_where_a_colleague_decided_otherwise_meanwhile(
     door: Door, api: Api, run: Any
 ) -> None:
@@ -1044,6 +1058,8 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     await approved(door, api, run)
     page = await door.get(here(run, "/verify"))
     assert "Start provisioning" in page.text
+    created = f"{run['predicted']['created']} accounts are created"
+    assert (created in page.text, created in (await door.get("")).text) == (True, True)
     assert "<h1>Verify</h1>" in page.html, "the badge of the run is not that of the verification"
     assert (await door.send(here(run, "/verify"), {"do": "verify"})).status == 303
     found = (await api.call("GET", f"linking/runs/{run['id']}/verification"))["id"]
@@ -1246,6 +1262,9 @@ async def test_a_groups_difference_is_shown_by_its_members(door: Door, api: Api,
     difference = await door.get(here(run, f"/groups/{row['entraGroup']['id']}"))
     assert f"Only here {row['members']['onlyHere']}" in difference.text
     assert f"<h1>{row['entraGroup']['displayName']}</h1>" in difference.html
+    assert f"Only in Entra {row['members']['onlyThere']} not in the group here yet" in difference.text
+    assert "come with provisioning" not in difference.text, "nobody promises it of who is disabled or under review"
+    assert f'<a href="/portal/{here(run, "/groups")}" aria-current="page">Groups</a>' in difference.html
     assert f"Groups to link {run['counts']['groupLink']}" in (await door.get(here(run))).text
     for one in (await api.call("GET", f"linking/{here(run, '/groups/' + row['entraGroup']['id'])}/difference"))[
         "differing"
