@@ -190,7 +190,7 @@ async def test_rules_go_up_without_script_and_nothing_is_saved_or_lost(door: Doo
     ("fields", "told"),
     [
         ({"verifiedDomains": "a.example\nnot a domain"}, "entry 2"),
-        ({"verifiedDomains": "a.example b.example"}, "holds several words: write one a line"),
+        ({"verifiedDomains": "a.example b.example"}, "holds several words: write one per line"),
         ({"verifiedDomains": "a*.example"}, "for a domain and its subdomains write *.contoso.com"),
         ({"trust.mail": "strong"}, "Choose that above, or make the rule weak"),
         (
