@@ -13,11 +13,8 @@ from typing import Final, NamedTuple, TypeVar
 from link_orchestrator.files.accounts import WHICH_NAME
 from link_orchestrator.files.text import NAME_IT
 from link_orchestrator.passes.import_accounts import WITH_PROTECTED
-<<<<<<< HEAD
 from link_orchestrator.passes.undo_verdicts import SWITCH_ON
-=======
 from link_orchestrator.requests.known import NO_IDENTITY
->>>>>>> main
 from link_orchestrator.requests.reviews import ALONE, NAME_ACCOUNT
 from link_orchestrator.words import ROWS as ROWS
 from link_orchestrator.words import WARNED as WARNED
