@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 from link_orchestrator.files.accounts import WHICH_NAME
 from link_orchestrator.files.text import NAME_IT
 from link_orchestrator.passes.import_accounts import WITH_PROTECTED
+from link_orchestrator.passes.undo_verdicts import SWITCH_ON
 from link_orchestrator.requests.known import NO_IDENTITY
 from link_orchestrator.requests.reviews import ALONE, NAME_ACCOUNT
 from link_orchestrator.words import ROWS as ROWS
@@ -80,6 +81,7 @@ _SAID: Final[Mapping[str, str]] = {
     "userName. Then choose the file there again.",
     WITH_PROTECTED: "send the file again with a tick at Let rows change protected accounts, under More choices",
     ALONE: "press Link in its own row",
+    SWITCH_ON: "To switch it on, edit it on its page.",
     NAME_ACCOUNT: "open the row, and choose it there",
     "; null takes it away": ", or empty the field",
     NO_IDENTITY: f"type a GUID like {NO_OBJECT_ID.partition('like ')[2]}, or the sign-in name in Entra of somebody who "

@@ -202,10 +202,10 @@ def _misplaced(told: Mapping[str, str]) -> str:
     send = "Send what Users, Download users in Entra gives you."
     if told["there"]:
         send = f"Send it as: {WHATS[_DOORS[told['there']]].label}."
-    if here is WHATS["accounts"]:
+    elif here is WHATS["accounts"]:
         send += " If these are accounts of the application all the same, say below, under More choices, what the "
         send += "columns are."
-    return f"{told['is']}, and was sent as: {here.label}. {send}"
+    return f"{told['is']}, and was sent as {here.label}. {send}"
 
 
 def _elsewhere(advice: Advice | None) -> str:

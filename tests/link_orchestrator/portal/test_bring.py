@@ -122,6 +122,8 @@ async def test_what_taking_an_import_back_would_do_is_counted_and_named_before_i
         ):
             assert told in seen.text or " ".join(reversed(told.split(" ", 1))) in seen.text, told
         assert "ada@contoso.com" in seen.text
+        inactive = await door.get(f"{path}?outcome=undoneInactive")
+        assert "stays inactive, as the import left it. To switch it on, edit it on its page." in inactive.text
         assert "bob.local" in (await door.get(f"{path}?outcome=removed")).text
         assert (await api.account("bob.local"))["userName"] == "bob.local", "nothing was taken back by looking"
         for typed in ("", "2", "all"):
@@ -279,6 +281,7 @@ async def test_a_wrong_file_is_led_to_the_right_door(door: Door) -> None:
     page = await send_file(door, users)
     assert page.status == 400
     assert "Send it as: Entra's users" in page.text
+    assert page.text.count("If these are accounts of the application all the same") == 1, "not in every error, too"
     assert "POST /" not in page.text
     assert re.search(r'value="identities" checked', page.html)
 

@@ -409,6 +409,18 @@ async def test_refused_requests_stand_under_their_remedy(door: Door) -> None:
     assert "Users and groups of the enterprise application" in protected
 
 
+async def test_a_refused_deletion_is_not_met_by_a_link_which_would_let_entra_delete(door: Door) -> None:
+    ada = (await bring(door, "ada@contoso.com"))["ada@contoso.com"]
+    await ask(door, "DELETE", f"scim/v2/Users/{ada}")
+    page = (await door.get("provisioning")).text
+    assert "Entra wanted to delete the account" in page
+    assert "Do not link it" in page
+    assert "link the account" not in page
+    await ask(door, "POST", f"accounts/{ada}/link", {"identity": object_id(1)})
+    page = (await door.get("provisioning")).text
+    assert "If it was a deletion and the account is to stay, release it on its page" in page
+
+
 async def test_a_refused_request_says_whose_the_external_id_is_that_it_carried(door: Door) -> None:
     kim = (await bring(door, "kim@contoso.com"))["kim@contoso.com"]
     for external_id in (object_id(1), object_id(2), "kim"):

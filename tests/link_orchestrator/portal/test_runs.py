@@ -1178,6 +1178,49 @@ async def test_the_look_at_an_undo_names_whom_it_switches_off(door: Door, api: A
     assert "Active of" not in page.text
 
 
+@pytest.fixture
+async def switched_off(api: Api) -> Any:
+    """A run that linked ada and bob, of whom provisioning has switched ada off since."""
+    await api.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "bob@contoso.com"}))
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    run = await api.apply(await api.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com")), links=2)
+    ada = (await api.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(1)}"'))["Resources"][0]
+    change = {"op": "replace", "path": "active", "value": False}
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [change]}
+    await api.call("PATCH", f"scim/v2/Users/{ada['id']}", body)
+    return run
+
+
+async def test_how_whoever_stays_inactive_is_switched_on_is_said_in_the_words_of_pages(
+    door: Door, api: Api, switched_off: Any
+) -> None:
+    look = await door.get(here(switched_off, LOOK))
+    undo = await api.call("POST", f"linking/runs/{switched_off['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    for page in (look, await door.get(here(switched_off, "/undo?outcome=undoneInactive"))):
+        assert "stays inactive, as provisioning left it. To switch it on, edit it on its page." in page.text
+        assert "as activate" not in page.text
+
+
+async def test_the_look_at_an_undo_says_of_nobody_what_its_figures_deny(door: Door, switched_off: Any) -> None:
+    everybody = "Everybody whom the run linked (2 accounts) returns to what they were"
+    assert everybody in (await door.get(here(switched_off, "/undo"))).text
+    look = (await door.get(here(switched_off, LOOK))).text
+    assert "Given back, still inactive 1" in look
+    assert everybody not in look
+
+
+async def test_after_an_undo_its_page_begins_with_what_to_do_next(door: Door, api: Api, switched_off: Any) -> None:
+    undo = await api.call("POST", f"linking/runs/{switched_off['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    page = await door.get(here(switched_off, "/undo"))
+    told = page.text[: page.text.index("What the undo came to")]
+    assert "Keep provisioning stopped" in told
+    assert "Entra would be refused at these 2 accounts" in told
+    assert "Taken apart" in told
+    assert 'href="/portal/plan"' in page.html[: page.html.index("What the undo came to")]
+
+
 @pytest.mark.parametrize(("phase", "then"), [("planned", "approve the rest"), ("done", "make another plan")])
 def test_a_verified_pilot_leads_to_the_rest_of_its_plan(phase: str, then: str) -> None:
     at = "2026-01-01T00:00:00Z"
