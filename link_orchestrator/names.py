@@ -13,8 +13,8 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
     "name.formatted": "Whole name",
     "name.givenName": "First name",
     "name.familyName": "Last name",
-    "title": "Title",
-    "active": "May sign in",
+    "title": "Job title",
+    "active": "Active",
     "externalId": "Object ID in Entra",
     "emails": "E-mail addresses",
     "emails[work]": "E-mail address",
@@ -26,7 +26,7 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
     "enterprise.employeeNumber": "Employee number",
     "enterprise.department": "Department",
     "applicationId": "Key of the application",
-    "former userNames": "Sign-in names before",
+    "formerUserNames": "Sign-in names before",
     "evidence": "Past sign-ins",
     "evidence.nameId": "NameID of a past sign-in",
     "evidence.objectId": "Object ID of a past sign-in",
@@ -40,7 +40,7 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
 """What attributes of accounts are called, whole and their parts; others by their names."""
 RULES: Final[Mapping[str, str]] = {
     "externalId": "External id",
-    "signInObjectId": "Object id of a past sign-in",
+    "signInObjectId": "Object ID of a past sign-in",
     "nameId": "NameID of a past sign-in",
     "userName": "Sign-in name",
     "verifiedEmail": "Verified e-mail address",
@@ -54,8 +54,8 @@ RULES: Final[Mapping[str, str]] = {
 }
 """What each match rule is called."""
 COMPARED: Final[Mapping[str, str]] = {
-    "id": "Object id",
-    "objectId": "Object id of a past sign-in",
+    "id": "Object ID",
+    "objectId": "Object ID of a past sign-in",
     "userPrincipalName": "User principal name",
     "formerUserPrincipalName": "Former user principal name",
     "mail": "Mail",
@@ -95,7 +95,7 @@ _WITHIN: Final[Mapping[str, str]] = {
     "applicationId": "Key of the application",
     "givenName": "First name",
     "familyName": "Last name",
-    "objectId": "Object id",
+    "objectId": "Object ID",
     "displayName": "Display name",
     "setAside": "Accounts set aside",
     "verifiedDomains": "Verified domains",

@@ -171,6 +171,9 @@ WARNED: Final[Mapping[str, str]] = {
     "sharedValues": "Correct a value that says nothing of the person.",
     "foreignObjectIds": "If these ids are the application's own or a former tenant's, say so in the policy, under What "
     "provisioning may do. If not, check that the source is the tenant that people signed in from.",
+    "nameIdDiffers": "Look up in the application by what it finds people at sign-in. By userName: map to userName what "
+    "the policy has under What Entra sent as NameID, or correct that in the policy if Entra sends something else. By "
+    "another value, such as a stored NameID: leave it.",
     "adoptNeverReached": "Take every matching attribute but externalId away, or let no create link an account, in the "
     "policy, and link by a run.",
 }

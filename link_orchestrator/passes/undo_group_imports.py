@@ -212,4 +212,4 @@ def _made(group: Group, history: Sequence[Change], others: Collection[str], aske
     return Verdict(REMOVED, _REMOVED, removes=True)
 
 
-_REMOVED = "The import had made the group, and nobody has changed it since: it is deleted."
+_REMOVED = "The import had made the group, and nobody has changed it since."

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from link_orchestrator.passes.import_counts import shown_name
-from link_orchestrator.passes.undo_verdicts import INACTIVE, PARTLY, REFUSED, UNCHANGED, UNDONE, give_back
+from link_orchestrator.passes.undo_verdicts import INACTIVE, PARTLY, REFUSED, SWITCH_ON, UNCHANGED, UNDONE, give_back
 from link_orchestrator.run import by_import, by_run, by_undo
 from shared.directory.keys import APPLICATION_ID
 from shared.directory.records.audit import UNDO_IMPORT, Change
@@ -140,7 +140,7 @@ _UNCOUNTED = (
 
 def _removed(asked: Asked) -> str:
     """Return why an account is deleted, and what to know of the person whom a plan since may have paired with it."""
-    gone = "The import had made the account, and nobody has changed it since: it is deleted."
+    gone = "The import had made the account, and nobody has changed it since."
     return f"{gone} {_UNTIL_PLANNED}" if asked.planned_since else gone
 
 
@@ -258,15 +258,12 @@ def _told(found: _Found, *, inactive: bool) -> Verdict:
             return Verdict(REFUSED, f"{'; '.join(left)}.")
         return Verdict(UNCHANGED, "The import was taken back before.")
     if inactive:
-        return Verdict(INACTIVE, "; ".join([_STAYS_INACTIVE, *left]))
+        return Verdict(INACTIVE, f"{'; '.join([_STAYS_INACTIVE, *left])}. {SWITCH_ON}")
     return Verdict(PARTLY, "; ".join(["The account is given back", *left]) + ".") if left else Verdict(UNDONE, _UNDONE)
 
 
 _UNDONE = "The account is what it was before the import."
-_STAYS_INACTIVE = (
-    "The account is given back; it was active before, and stays inactive, as the import left it: another undo that "
-    "names the number of such accounts (activate) switches them on, and an edit of active this one"
-)
+_STAYS_INACTIVE = "The account is given back; it was active before, and stays inactive, as the import left it"
 
 
 def _by_whom(later: Mapping[str, Change]) -> str:

@@ -256,7 +256,7 @@ def _again(account: Account | None, writes: Sequence[Change], kept: Sequence[Kep
         give_back(document, {"active": values["active"]})
         reason = "The account is active again, as it was before it was linked."
         return Verdict(ACTIVATED, reason, account.with_document(document), True)
-    return Verdict(UNCHANGED, f"The link was taken back before; {_STAYS_INACTIVE}", activates=True)
+    return Verdict(UNCHANGED, f"The link was taken back before; {_STAYS_INACTIVE}. {SWITCH_ON}", activates=True)
 
 
 def _did(writes: Sequence[Change], own: Change, kept: Sequence[Kept], asked: Asked) -> Verdict:
@@ -300,7 +300,8 @@ def _told(restoration: Restoration, left: list[str], *, edited: bool, inactive: 
     if restoration.lost:
         left.append(f"{_list(restoration.lost)}: left as provisioning wrote it, because the value before is not kept")
     if inactive:
-        return Verdict(INACTIVE, "; ".join([f"The link is taken back; {_STAYS_INACTIVE}", *left]))
+        told = "; ".join([f"The link is taken back; {_STAYS_INACTIVE}", *left])
+        return Verdict(INACTIVE, f"{told}. {SWITCH_ON}")
     return Verdict(PARTLY, "; ".join(["The link is taken back", *left]) + ".") if left else Verdict(UNDONE, _UNDONE)
 
 
@@ -331,10 +332,12 @@ def taken_before(end: Change) -> str:
 _LINKED_ANEW = "Since then it was linked anew, not by this run, and stays so: release it, if need be."
 _UNDONE = "The account is what it was before it was linked."
 _STAYS = "provisioning changed it since; that stays, and the account is managed here again."
-_STAYS_INACTIVE = (
-    "it was active before, and stays inactive, as provisioning left it: another undo that names the number of such "
-    "accounts (activate) switches them on, and an edit of active this one"
+_STAYS_INACTIVE = "it was active before, and stays inactive, as provisioning left it"
+SWITCH_ON: Final = (
+    "To switch on all such accounts, undo once more with their number as activate. To switch on this one, edit its "
+    "attribute active."
 )
+"""How an account that an undo left inactive is switched on."""
 
 
 def _list(names: Collection[str]) -> str:

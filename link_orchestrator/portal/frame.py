@@ -83,8 +83,8 @@ class Around:
     """What the frame of a page shows, and what its macros need: in templates it is `page`."""
 
     path: str = ""
-    here: str = ""
-    """Path of the page of the navigation that this one belongs to."""
+    here: str | None = None
+    """Path of the page of the navigation that this one belongs to, None where it is no page."""
     navigation: tuple[Page, ...] = ()
     caller: Caller | None = None
     token: str = ""
@@ -325,6 +325,8 @@ def _failed(error: Exception, around: Around) -> Reply:
         title = TITLES.get(status, TITLES[400] if status < 500 else "Something went wrong")
         if status == 404:
             detail = _brief(detail)
+            if around.here is None:
+                detail = "A part of the address may be missing: look at it, or choose another page"
         sentence = capital(detail)
         trouble = Trouble(status, title, sentence if sentence.endswith(".") else f"{sentence}.")
         if isinstance(error, InvalidCursor):

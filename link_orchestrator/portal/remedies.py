@@ -13,11 +13,14 @@ from typing import Final, NamedTuple, TypeVar
 from link_orchestrator.files.accounts import WHICH_NAME
 from link_orchestrator.files.text import NAME_IT
 from link_orchestrator.passes.import_accounts import WITH_PROTECTED
+from link_orchestrator.passes.undo_verdicts import SWITCH_ON
+from link_orchestrator.requests.known import NO_IDENTITY
 from link_orchestrator.requests.reviews import ALONE, NAME_ACCOUNT
 from link_orchestrator.words import ROWS as ROWS
 from link_orchestrator.words import WARNED as WARNED
 from shared.directory.errors import AlreadyExists, Busy
 from shared.directory.matching.policy import NO_SHARE
+from shared.directory.object_ids import NO_OBJECT_ID
 from shared.directory.text import Advice as Advice
 from shared.directory.text import Several
 from shared.scim.endpoint import PreconditionFailed
@@ -30,7 +33,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "table": "Download one from this page, fill in {columns}, and send it back.",
     "anotherPlan": "Tick that the file is of another plan, and choose it again. Or download the rows of this one.",
     "decidedSince": "Look below at what was decided, then say what you approve.",
-    "oneDomain": "write one a line",
+    "oneDomain": "write one per line",
     "subdomains": "for a domain and its subdomains write *.{domain}",
     "webSite": "write {mail}. If people have addresses like name@{domain}, add the domain as an object under The "
     "policy as JSON, below",
@@ -53,7 +56,9 @@ POLICY_WARNED: Final[Mapping[str, str]] = {
 }
 """What to do about a warning of the policy, on its page."""
 DECIDED: Final[Mapping[str, str]] = {
-    "conflict": "Settle what the reason names, and plan again. Or open the account, and link it by hand.",
+    "conflict": "Find out whose the account is. If it is this person's, open the account and link it by hand. If it is "
+    "somebody else's, exclude this person; tick that provisioning may create them if they need an account of their "
+    "own.",
     "outsideVerifiedDomains": "Add the domain to the verified domains of the policy, if it is yours, and plan again. "
     "Or link this row in a review, by itself.",
     "excluded": "Take what the reason names out of the excluded people of the policy, and plan again.",
@@ -61,13 +66,13 @@ DECIDED: Final[Mapping[str, str]] = {
 }
 NAMED_HERE: Final[Mapping[str, str]] = {
     "noAccount": "There is nothing to link if the person is new here. If they have an account, type its name above, or "
-    "press Look at both beside a suggestion, where there is one: the next page shows the two side by side, and links "
-    "them. A later plan does it by itself once the account has the person's user principal name as its sign-in name, "
-    "or their mail as a verified e-mail address.",
+    "press Look at both beside a suggestion, where there is one: the next page shows the two side by side, and there "
+    "you can decide to link them. A later plan links them by itself once the account has the person's user principal "
+    "name as its sign-in name, or their mail as a verified e-mail address.",
     "noIdentity": "There is nothing to link if the account is nobody's in Entra. If it is somebody's, type the "
     "person's object id above, or press Look at both beside a suggestion, where there is one: the next page shows the "
-    "two side by side, and links them. A later plan does it by itself once the account has the person's user "
-    "principal name as its sign-in name, or their mail as a verified e-mail address.",
+    "two side by side, and there you can decide to link them. A later plan links them by itself once the account has "
+    "the person's user principal name as its sign-in name, or their mail as a verified e-mail address.",
 }
 """What is said in their place while the page of the row has a field for the counterpart."""
 """What would make a link of a row, by its decision; the others as the API has it."""
@@ -76,8 +81,11 @@ _SAID: Final[Mapping[str, str]] = {
     "userName. Then choose the file there again.",
     WITH_PROTECTED: "send the file again with a tick at Let rows change protected accounts, under More choices",
     ALONE: "press Link in its own row",
+    SWITCH_ON: "To switch it on, edit it on its page.",
     NAME_ACCOUNT: "open the row, and choose it there",
     "; null takes it away": ", or empty the field",
+    NO_IDENTITY: f"type a GUID like {NO_OBJECT_ID.partition('like ')[2]}, or the sign-in name in Entra of somebody who "
+    "was read",
     NO_SHARE: "must be a number of per cent, from 0 to 100",
 }
 """What a page says in the place of a remedy that comes without a code: of a row of a file, or of a plan."""

@@ -21,6 +21,7 @@ from link_orchestrator.names import compared_in_words, in_words, job_in_words, l
 from link_orchestrator.portal.assets import addresses
 from link_orchestrator.portal.remedies import in_page_words
 from link_orchestrator.words import in_letters, who
+from shared.directory.text import HIDDEN
 from shared.directory.work import jobs
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -48,7 +49,7 @@ def environment() -> Environment:
         # Caches every template: there are fewer of them than this.
         cache_size=400,
     )
-    made.filters.update(in_letters=in_letters, who=who)
+    made.filters.update(in_letters=in_letters, who=who, visible=visible)
     made.filters.update(rule_in_words=rule_in_words, compared_in_words=compared_in_words, label_of=label_of)
     made.filters.update(job_in_words=job_in_words, made_at=made_at, said=said, exact=exact)
     made.filters.update(
@@ -136,10 +137,16 @@ _RAW: Final = re.compile(
     r"|(?P<names>(?<![\w.])(?<!, )\w[\w.]*+(?:, \w[\w.]*+)*+)(?=: (?:changed since|left as the import))"
     r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
     r'|[{\[]"[^{}\[\]]*[}\]]'
+    r"|\bSwitch\(\[\w+\][^()]*\)"
     r"|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+(?:=\w+)?\b"
     r"|(?<![\w@.-])(?:[a-z]+\.)*[a-z]+[A-Z]\w*(?:\.\w+|\[\w+\])*(?![\w@-])"
 )
 """What a sentence of the API has in the letters of programs: ids, JSON, settings, names of attributes."""
+
+
+def visible(text: str) -> str:
+    """Return a text without the characters in it that nobody sees."""
+    return HIDDEN.sub("", text)
 
 
 def address(text: str) -> Markup:

@@ -134,12 +134,19 @@ def _keys(mapping: AttributeMapping, people: People | None) -> Iterator[Warned]:
     if source != OBJECT_ID or EXTERNAL_ID not in mapping.matching:
         why = f"externalId comes from {_source(mapping)}" if source != OBJECT_ID else "externalId is not matched by"
         lost = people.count_without(*pairs) if people else None
-        yield Warned("externalIdNotKey", f"{why}: {_number(lost)} would get a second account", lost, REMEDY)
+        yield Warned(
+            "externalIdNotKey",
+            f"{why}: {_number(lost)} whom no other look-up finds would get a second account",
+            lost,
+            REMEDY,
+        )
     if source != OBJECT_ID:
-        stuck = people.count(*pairs) if people and source else None
-        if source:
-            text = f"externalId comes from {_source(mapping)}: every write to {_number(stuck)} would be refused"
-            yield Warned("externalIdRefused", f"{text}, as their accounts are linked by object id", stuck, REMEDY)
+        stuck = people.count(*pairs) if people else None
+        if source and pairs and stuck != 0:
+            text = f"every write to {_number(stuck)} whom another look-up finds would be refused"
+            yield Warned(
+                "externalIdRefused", f"{why}: {text}, as their accounts are linked by object id", stuck, REMEDY
+            )
     else:
         text = f"externalId is not matched first: the links of {_number(_total(people))} are not confirmed by"
         yield Warned("externalIdNotFirst", f"{text} the first look-up", _total(people), REMEDY)

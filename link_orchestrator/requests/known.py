@@ -21,6 +21,8 @@ from shared.scim.endpoint import Request, Response
 from shared.scim.errors import InvalidValue
 from shared.tables.access import in_waves
 
+NO_IDENTITY: Final = f"{NO_OBJECT_ID}, or the user principal name of somebody who was read"
+"""What is said of a text that is neither. Pages say it otherwise."""
 MOST_JOBS: Final = 20
 """Uploads and runs that are looked for, the latest ones."""
 MOST_NAMED: Final = 50
@@ -38,7 +40,7 @@ async def get_known_identity(directory: Directory, request: Request) -> Response
     """
     object_id, name = read_object_id(request.id), request.id.strip()
     if object_id is None and "@" not in name:
-        raise InvalidValue(f"identity: {NO_OBJECT_ID}, or the user principal name of somebody who was read")
+        raise InvalidValue(f"identity: {NO_IDENTITY}")
     for job in await _reads(directory):
         wanted = [object_id] if object_id else await _named(directory, job, name)
         if len(wanted) > 1:

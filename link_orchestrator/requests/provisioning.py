@@ -26,12 +26,19 @@ LINK_IT: Final = (
     "Link it with a linking run, or by hand: POST /accounts/{id}/link. If it is another's than the person's whom Entra "
     "means, give it another userName, or take the person out of the provisioning scope; the attribute mapping stays."
 )
+LEAVE_IT: Final = (
+    "None if the account is to stay: provisioning deletes no account that is managed here. If it is to go, delete it: "
+    "DELETE /accounts/{id}. Do not link it: a linked account is provisioning's to delete."
+)
 PROTECTED: Final = "The account is protected: take the person out of the provisioning scope, or lift the protection."
 CHANGED: Final = (
     "None if the account has by now what the write would have added: it was changed since. If not, the next write that "
     "is refused says again what to do."
 )
-LINKED: Final = "None: the account is no longer managed here."
+LINKED: Final = (
+    "None: the account is no longer managed here. If the refused write is a DELETE and the account is to stay, release "
+    "it: POST /accounts/{id}/release."
+)
 SETTLE: Final = (
     "Provisioning made the account, and the write would give it what another account has, which may be the same "
     "person's: settle the person in a linking run, or link the other account by hand: POST /accounts/{id}/link."
@@ -39,6 +46,7 @@ SETTLE: Final = (
 GONE: Final = "None: the account was deleted."
 REMEDIES: Final = {
     "managedHere": LINK_IT,
+    "keptHere": LEAVE_IT,
     "protected": PROTECTED,
     "mayBeAnother": SETTLE,
     "changedSince": CHANGED,
@@ -118,7 +126,9 @@ def _cause(refusal: Refusal, account: Account | None) -> str:
         return "changedSince" if account.modified > refusal.last else "mayBeAnother"
     if account.status is Status.CLAIMED:
         return "linkedByNow"
-    return "protected" if account.protected else "managedHere"
+    if account.protected:
+        return "protected"
+    return "keptHere" if refusal.attempt.method == "DELETE" else "managedHere"
 
 
 def _linked(account: Account) -> dict[str, Any]:

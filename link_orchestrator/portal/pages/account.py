@@ -30,7 +30,7 @@ RULES: Final = {
     "externalId": "the external id is the identity's object id",
     "signInObjectId": "the object id of a past sign-in",
     "nameId": "the NameID of a past sign-in",
-    "userName": "the user name",
+    "userName": "the sign-in name",
     "verifiedEmail": "an e-mail address that the application verified",
     "mail": "an e-mail address in a verified domain",
     "email": "an e-mail address",
@@ -84,6 +84,8 @@ class Account:
     """Whether somebody changed the account while this person's form was open."""
     person: Document | None = None
     """Whom it is linked with, as they were read, None where nobody knows."""
+    person_read: str = ""
+    """When they were read."""
     planned: Said | None = None
     """What the last plan says of it, None where no plan that is kept knows it."""
 
@@ -144,7 +146,7 @@ class Account:
         evidence = self.account["evidence"]
         told = {
             "applicationId": self.account.get("applicationId") or "",
-            "former userNames": ", ".join(self.account["formerUserNames"]),
+            "formerUserNames": ", ".join(self.account["formerUserNames"]),
             "protected": "yes" if self.account["protected"] else "no",
             "evidence.nameId": evidence.get("nameId", ""),
             "evidence.objectId": evidence.get("objectId", ""),
@@ -173,12 +175,12 @@ class Account:
         return [
             Field("applicationId", "Key of the application", self.account.get("applicationId") or "", OWN_KEY),
             Field("evidence.nameId", "NameID of a past sign-in", evidence.get("nameId", ""), EVIDENCE),
-            Field("evidence.objectId", "Object id of a past sign-in", evidence.get("objectId", "")),
+            Field("evidence.objectId", "Object ID of a past sign-in", evidence.get("objectId", "")),
             Field(
                 "evidence.verifiedEmails",
                 "E-mail addresses that the application verified",
                 "\n".join(evidence.get("verifiedEmails", ())),
-                "One a line.",
+                "One per line.",
                 lines=True,
             ),
         ]
@@ -189,12 +191,12 @@ class Account:
         document = self.account["document"]
         name, enterprise = document.get("name", {}), document.get(ENTERPRISE, {})
         return [
-            Field("userName", "User name", document["userName"], "What the person signs in with."),
+            Field("userName", "Sign-in name", document["userName"], "What the person signs in with."),
             Field("displayName", "Display name", document.get("displayName", "")),
             Field("name.givenName", "First name", name.get("givenName", "")),
             Field("name.familyName", "Last name", name.get("familyName", "")),
-            Field("title", "Title", document.get("title", "")),
-            Field("emails", "E-mail addresses", "\n".join(_addresses(document)), "One a line.", lines=True),
+            Field("title", "Job title", document.get("title", "")),
+            Field("emails", "E-mail addresses", "\n".join(_addresses(document)), "One per line.", lines=True),
             Field("employeeNumber", "Employee number", enterprise.get("employeeNumber", "")),
             Field("department", "Department", enterprise.get("department", "")),
         ]
@@ -329,6 +331,7 @@ async def read(asked: Asked, *, groups: bool = True) -> Account:
         asked.form,
         asked.refusal is not None and asked.refusal.status == 412,
         person=known and known["identity"],
+        person_read=known["knownBy"]["started"] if known else "",
         planned=None if document.get("deleted") else await of_account(asked, document),
     )
 
@@ -405,7 +408,7 @@ async def delete(asked: Asked) -> Outcome:
     account = await asked.api.get("accounts/{id}", id=asked.path["id"])
     # Of one that is gone by now the API says so.
     if not account.get("deleted") and asked.form["confirm"].strip() != account["userName"]:
-        raise InvalidValue("confirm: type the user name of this account as it is shown; nothing was deleted")
+        raise InvalidValue("confirm: type the sign-in name of this account as it is shown; nothing was deleted")
     await send(asked, "DELETE", "accounts/{id}")
     return _here(asked, "deleted")
 
@@ -462,7 +465,7 @@ def _merge(document: dict[str, Any], name: str, typed: str, before: Document) ->
 NOTICES: Final = {
     "linked": "The account is linked. Provisioning manages it once it has come through the link.",
     "released": "The account is managed here now, with its attributes as they were at that moment.",
-    "renamed": "The account has its former user name again.",
+    "renamed": "The account has its former sign-in name again.",
     "protected": "The account is protected: no run links it, and provisioning changes nothing of it.",
     "unprotected": "The protection is lifted: the next run may link the account.",
     "activated": "The person may sign in again.",

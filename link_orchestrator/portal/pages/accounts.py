@@ -8,13 +8,13 @@ from link_orchestrator.portal.page import Asked, Outcome, Page
 from link_orchestrator.portal.pages.listed import BEGINS, show_list
 
 FOUND_BY: Final = {
-    BEGINS: "Beginning of a user name or an address",
-    "userName": "User name",
-    "formerUserName": "Former user name",
+    BEGINS: "Beginning of a sign-in name or an address",
+    "userName": "Sign-in name",
+    "formerUserName": "Former sign-in name",
     "email": "E-mail address",
     "applicationId": "Key of the application",
-    "externalId": "External id",
-    "objectId": "Object id of a past sign-in",
+    "externalId": "Object ID in Entra",
+    "objectId": "Object ID of a past sign-in",
     "nameId": "NameID of a past sign-in",
     "employeeNumber": "Employee number",
 }

@@ -48,7 +48,7 @@ WORDS: Final = {
     "linking_run_cancel": "cancelled a run",
     "linking_undo_start": "started to take a run back",
     "linking_undo_cancel": "stopped taking links back",
-    "linking_adoptions_undo": "started to take back what creates linked",
+    "linking_adoptions_undo": "started to take back the links that provisioning made by itself",
     "linking_verification_start": "started a verification",
     "linking_verification_cancel": "cancelled a verification",
     "linking_schedule_resume": "let the schedule go on",
@@ -86,6 +86,8 @@ class Activity:
 
     activity: Sequence[Document]
     jobs: Sequence[Document]
+    days: int
+    """Days for which it is kept what was done."""
     cursor: str | None = None
     at_first: bool = True
 
@@ -112,7 +114,7 @@ class Activity:
     def job_title(self, job: Document) -> str:
         """Return what a job does."""
         kind: str = job["kind"]
-        return JOBS.get(kind, kind)
+        return "A plan waits for its approval" if job["phase"] == "planned" else JOBS.get(kind, kind)
 
 
 async def show(asked: Asked) -> Outcome:
@@ -120,7 +122,8 @@ async def show(asked: Asked) -> Outcome:
     cursor = asked.query.get("cursor", "")
     page = await asked.api.get("directory/activity", cursor=cursor, count=str(COUNT))
     jobs = (await asked.api.get("directory/under-way"))["jobs"]
-    return Shown("activity.html", Activity(page["activity"], jobs, page.get("cursor"), not cursor))
+    days = (await asked.api.get("directory/policy"))["jobDays"]
+    return Shown("activity.html", Activity(page["activity"], jobs, days, page.get("cursor"), not cursor))
 
 
 PAGES: Final = (Page("activity", show, label="Activity"),)

@@ -88,6 +88,8 @@ class Bring:
     """Where the pages of the two lists begin, by the parameter that says so; without one that is the first."""
     next: Mapping[str, str] = field(default_factory=dict)
     """Where the next pages begin, for each list that goes on."""
+    after: str = ""
+    """The upload with which a list of Entra's users began, where the file goes on with it."""
     elsewhere: str = ""
     """What a file is that was sent as something else."""
     whats: Mapping[str, What] = field(default_factory=lambda: WHATS)
@@ -113,6 +115,7 @@ async def show(asked: Asked) -> Outcome:
             previews=_open_previews(directory["latest"]),
             at=at,
             next=more,
+            after=asked.query.get("after", ""),
             elsewhere=WHATS[elsewhere].label if elsewhere else "",
         ),
     )
@@ -199,10 +202,10 @@ def _misplaced(told: Mapping[str, str]) -> str:
     send = "Send what Users, Download users in Entra gives you."
     if told["there"]:
         send = f"Send it as: {WHATS[_DOORS[told['there']]].label}."
-    if here is WHATS["accounts"]:
+    elif here is WHATS["accounts"]:
         send += " If these are accounts of the application all the same, say below, under More choices, what the "
         send += "columns are."
-    return f"{told['is']}, and was sent as: {here.label}. {send}"
+    return f"{told['is']}, and was sent as {here.label}. {send}"
 
 
 def _elsewhere(advice: Advice | None) -> str:

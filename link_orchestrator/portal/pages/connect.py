@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
@@ -37,7 +38,7 @@ OTHERS: Final = (
     ),
     (
         (ACTIVE,),
-        "Keep it: whoever leaves is deactivated by it. Its expression begins with Switch([IsSoftDeleted].",
+        "Keep it: whoever leaves is deactivated by it. Its expression begins with Switch([IsSoftDeleted], …).",
     ),
     (
         ("displayName", "name.givenName", "name.familyName", "name.formatted", 'emails[type eq "work"].value'),
@@ -66,6 +67,11 @@ class Mapped(NamedTuple):
     asked_precedence: int
     source: str
     precedence: int
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether it is another sign-in name than is asked for, of which the administrator has the choice."""
+        return self.target == USER_NAME and bool(self.source) and not self.is_right
 
     @property
     def is_right(self) -> bool:
@@ -102,9 +108,11 @@ class Connect:
     others: Sequence[tuple[Sequence[str], str]] = OTHERS
     soon: int = SOON
 
-    def remedy(self, warning: Document) -> str:
-        """Return what to do about a warning of the mapping."""
-        return WARNED.get(warning["code"], str(warning["remedy"]))
+    @property
+    def to_correct(self) -> list[tuple[str, list[str]]]:
+        """What to do about the mapping, each time with the warnings one after the other that it answers."""
+        by_remedy = groupby(self.mapping["warnings"], lambda one: WARNED.get(one["code"], str(one["remedy"])))
+        return [(remedy, [str(one["warning"]) for one in warnings]) for remedy, warnings in by_remedy]
 
 
 async def show(asked: Asked) -> Outcome:
@@ -132,6 +140,7 @@ async def show(asked: Asked) -> Outcome:
             adopts=bool(policy["adoptOnCreate"]),
             credentials=[_credential(one) for one in connection["credentials"]],
         ),
+        untrue=("checked",) if mapping["warnings"] else (),
     )
 
 
@@ -206,6 +215,6 @@ PAGES: Final = (
         show,
         {"check": check_mapping, "read": read_mapping},
         label="Connect",
-        notices={"checked": "The mapping is kept for plans from now on, and checked: what is wrong with it is below."},
+        notices={"checked": "The mapping is kept for plans from now on. Nothing is wrong with it."},
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +27,11 @@ PATIENCE_SECONDS: Final = 0.05
 """Seconds after which a page does not go on looking by itself for a row that meets its conditions."""
 FILED: Final = ("taken", "same")
 """What the address says of a file that was taken whole: rows decided by it, and rows that were so already."""
+CALLED: Final = {"find": "name", "reviewed": "decided", "parted": "taken apart", "score": "suggested account from"}
+"""What conditions are called that the API calls otherwise."""
+YES_NO: Final = {"true": "yes", "false": "no"}
+TYPED: Final = ("find", "domain", "department", "score")
+"""Conditions that somebody types, or numbers."""
 FILES: Final = {
     ".csv": "text/csv",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -75,6 +81,31 @@ class Decisions:
     ticked: Sequence[str] = ()
     together: int = 0
     """Rows that were decided together just now."""
+
+    @property
+    def conditions(self) -> str:
+        """The conditions in words, for paper, which has no filter; "" for none."""
+        return "; ".join(f"{CALLED.get(name, name)}: {_in_words(name, value)}" for name, value in self.asked.items())
+
+    @property
+    def loaded(self) -> str:
+        """When the page was loaded: what is on paper is of then."""
+        return datetime.now(UTC).isoformat()
+
+    @property
+    def decides(self) -> bool:
+        """Whether any row of the page can be ticked: what is done with ticked rows is of use."""
+        return any(row.may_decide for row in self.rows)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether any row of the page has something to press."""
+        return self.decides or any(row.may_choose for row in self.rows)
+
+    @property
+    def undecided(self) -> int:
+        """Rows of the page that nobody has decided about."""
+        return sum(not row.review for row in self.rows)
 
     @property
     def link_together(self) -> bool:
@@ -147,6 +178,16 @@ class Decisions:
     @property
     def rules(self) -> Sequence[tuple[str, str]]:
         return [("", "Any rule"), *((one, names.rule_in_words(one)) for one in RULES)]
+
+
+def _in_words(name: str, value: str) -> str:
+    """Return the value of a condition in words; what somebody typed stays as it is."""
+    if name in TYPED:
+        return value
+    known = {**words.DECISIONS, **words.SHARED, **words.GROUPS, **words.PREDICTED}
+    if value in known:
+        return known[value].label
+    return names.rule_in_words(value) if name == "rule" else YES_NO.get(value, names.in_words(value).lower())
 
 
 async def show(asked: Asked) -> Outcome:

@@ -1,4 +1,4 @@
-"""Groups: found by name or external id, or listed; and one group with its members."""
+"""Groups: found by name or Object ID, or listed; and one group with its members."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.listed import COUNT, show_list
 
-FOUND_BY: Final = {"displayName": "Name", "externalId": "External id"}
+FOUND_BY: Final = {"displayName": "Name", "externalId": "Object ID in Entra"}
 """What a group is found by, with the words for it."""
 STATES: Final = {
     "": "All",

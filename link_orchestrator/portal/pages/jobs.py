@@ -91,6 +91,9 @@ PAGES: Final = (
         show_undo,
         {"cancel": cancel},
         under="provisioning",
-        notices={"cancelled": "It stops within some seconds. What it took back stays so; another undo takes the rest."},
+        notices={
+            "cancelled": "It stops after the accounts that it has in hand. What it took back stays so, and another "
+            "undo takes the rest."
+        },
     ),
 )

@@ -138,9 +138,11 @@ def find_checks(
     for kind, what in (("run", "run"), ("undo", "undo")):
         job = latest.get(kind)
         if job and "ended" not in job:
-            waits = "waits for its approval" if job["phase"] == "planned" else "is under way"
-            text = f"Another {what} {waits}: finish or cancel it first."
-            found.append(Check("stop", text, f"jobs/{job['id']}", "Open it"))
+            waits = job["phase"] == "planned"
+            first = (
+                "waits for its approval: approve it, or drop it" if waits else "is under way: let it end, or stop it"
+            )
+            found.append(Check("stop", f"Another {what} {first}, first.", f"jobs/{job['id']}", "Open it"))
     if policy["matchingEnded"]:
         found.append(Check("stop", "Matching has ended: the policy lets no run start.", "policy", "Open the policy"))
     found.append(

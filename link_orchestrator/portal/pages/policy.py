@@ -8,10 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from link_orchestrator.names import rule_in_words
+from link_orchestrator.names import in_words, rule_in_words
 from link_orchestrator.portal.forms import read_json
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.policy_form import SWITCHES, Fields, beside_their_fields, moved, percent
+from link_orchestrator.portal.pages.policy_form import (
+    FIELDS,
+    SWITCHES,
+    TRANSFORMS,
+    Fields,
+    beside_their_fields,
+    moved,
+    percent,
+)
 from link_orchestrator.portal.remedies import POLICY_WARNED, worded_each
 from link_orchestrator.words import counted
 from shared.scim.endpoint import PreconditionFailed
@@ -74,6 +82,12 @@ class Policy:
     """Whether there is something in the form that was not saved."""
     name_ids: Sequence[tuple[str, str]] = NAME_IDS
     trusts: Sequence[tuple[str, str, str]] = TRUST_EMAILS
+
+    transforms: Sequence[tuple[str, str, str]] = TRANSFORMS
+
+    def label(self, name: str) -> str:
+        """Return what the form calls an attribute of the policy, for an entry of the history."""
+        return FIELDS.get(name) or in_words(name)
 
     def said(self, name: str, value: Any) -> str:
         """Return the value of an attribute in an entry of the history, in words."""
@@ -247,8 +261,9 @@ PAGES: Final = (
         {"save": save, "raw": save_raw, "resume": resume},
         label="Policy",
         notices={
-            "saved": "The policy is saved. It holds for plans from now on: what is linked stays linked, and a plan "
-            "that waits goes by the policy with which it was made, but links nobody whom this one leaves out.",
+            "saved": "The policy is saved. Entra's requests go by it in a few seconds, and plans from now on: what is "
+            "linked stays linked, and a plan that waits goes by the policy with which it was made, but links nobody "
+            "whom this one leaves out.",
             "resumed": "The schedule goes on.",
         },
     ),

@@ -45,6 +45,32 @@ SWITCHES: Final[Mapping[str, tuple[str, str]]] = {
     ),
 }
 
+FIELDS: Final[Mapping[str, str]] = {
+    "verifiedDomains": "Verified domains",
+    "trustEmails": "Which addresses count as verified",
+    "nameIdSource": "What Entra sent as NameID",
+    "rules": "Rules",
+    "excluded": "Excluded people of Entra",
+    "setAside": "Accounts set aside",
+    "autoApprove": "Plans approve themselves",
+    "schedule": "Plans are made by themselves",
+    **{name: label for name, (label, _) in SWITCHES.items()},
+    "safeguardShare": "Links without a typed number",
+    "undoDays": "Days for which an undo can give values back",
+    "jobDays": "Days for which plans and reports are kept",
+    "matchingEnded": "Matching has ended",
+}
+"""What each attribute of a policy is called on the form."""
+TRANSFORMS: Final = (
+    ("beforeAt", "ada@contoso.com", "ada"),
+    ("replaceDomain new.example old.example", "ada@new.example", "ada@old.example"),
+    ("addDomain old.example", "ada", "ada@old.example"),
+    ("addPrefix CORP\\", "ada", "CORP\\ada"),
+    ("stripLeadingZeros", "0042", "42"),
+    ("padZeros 8", "42", "00000042"),
+)
+"""Each transform as it is typed, a value of Entra's, and what the transform makes of it."""
+
 
 class Rule(NamedTuple):
     """What a rule compares, and whether it may have transforms."""

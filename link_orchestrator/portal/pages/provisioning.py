@@ -41,6 +41,13 @@ CAUSES: Final = (
         "shows it.",
     ),
     Cause(
+        "keptHere",
+        "Entra wanted to delete the account",
+        "The account stays as it is: provisioning deletes no account that is managed here.",
+        "If the account is to stay, do nothing. If it is to go, delete it on its page. Do not link it: provisioning "
+        "may then switch it off or delete it.",
+    ),
+    Cause(
         "protected",
         "The account is protected",
         "Nothing reaches the account while it is protected. Entra goes on trying.",
@@ -66,7 +73,8 @@ CAUSES: Final = (
         "linkedByNow",
         "The account was linked since",
         "Entra's next cycle comes through.",
-        "Nothing is left to do. To see it now, use Provision on demand in the Entra admin center.",
+        "Nothing is left to do. To see it now, use Provision on demand in the Entra admin center. If it was a deletion "
+        "and the account is to stay, release it on its page: a linked account is Entra's to delete.",
     ),
     Cause("deleted", "The account was deleted since", "Entra finds nobody there any more.", "Nothing is left to do."),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
-from link_orchestrator.portal.pages.account import KNOWN, worded
+from link_orchestrator.portal.pages.account import KNOWN, find_known, worded
 from link_orchestrator.portal.pages.of_plan import DONE, Row, conditions, looked_for, refuse_unseen, review
 from link_orchestrator.portal.pages.of_run import Document, Run
 from shared.scim.errors import InvalidValue
@@ -51,6 +51,8 @@ class OneRow:
     """Further people whom the row names."""
     asked: Mapping[str, str]
     next: str
+    unread: str = ""
+    """The object id that the account has, if it is another's than the row's, of whom nothing is known here."""
     matching: Sequence[Document] = ()
     """The first of the accounts that match, of which a person names one, as they are now."""
 
@@ -86,7 +88,8 @@ class OneRow:
     def unknown(self) -> Sequence[str]:
         """Ids that the row names, of which nothing more is known here any more."""
         known = {*self.others, *self.row.candidates, *(one["id"] for one in self.rivals)}
-        return [one for one in self.row.document.get("others", ()) if one not in known]
+        others = [*self.row.document.get("others", ()), *([self.unread] if self.unread else [])]
+        return [one for one in dict.fromkeys(others) if one not in known]
 
     @property
     def history(self) -> Sequence[Document]:
@@ -111,7 +114,23 @@ async def show_row(asked: Asked) -> Outcome:
     following = page["decisions"][0]["id"] if page["decisions"] else ""
     rivals = [one for one in by_id.values() if one["id"] in row.document.get("others", ())]
     matching = [one for one in [await find_account(asked, one) for one in row.candidates[:MOST_ABREAST]] if one]
-    return Shown("row.html", OneRow(run, row, identity, account or {}, others, rivals, wanted, following, matching))
+    claimed, known = await _claimed(asked, row, account or {})
+    if known and known["id"] not in {one["id"] for one in rivals}:
+        rivals.append(known)
+    unread = "" if known else claimed
+    view = OneRow(run, row, identity, account or {}, others, rivals, wanted, following, unread, matching)
+    return Shown("row.html", view)
+
+
+async def _claimed(asked: Asked, row: Row, account: Document) -> tuple[str, Document | None]:
+    """Return whose a conflict's account says that it is, if that is another person: the object id, and who it is."""
+    claimed = ""
+    if account and row.decision == "conflict":
+        claimed = str(account["document"].get("externalId") or account["evidence"].get("objectId", ""))
+    if not claimed or claimed == row.person.get("objectId"):
+        return "", None
+    known = await find_known(asked, claimed)
+    return claimed, known and known["identity"]
 
 
 async def find_account(asked: Asked, account: str) -> Document | None:
@@ -198,7 +217,7 @@ def compare(account: Document, identity: Document) -> Iterator[Side]:
         ("Job title", document.get("title"), identity.get("jobTitle")),
         ("Department", work.get("department"), identity.get("department")),
         ("Active", "yes" if account["active"] else "no", "yes" if identity.get("accountEnabled", True) else "no"),
-        ("Object id", here_id, identity["id"]),
+        ("Object ID", here_id, identity["id"]),
     )
     for term, one, other in pairs:
         here, there = _text(one), _text(other)

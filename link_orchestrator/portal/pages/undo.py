@@ -72,7 +72,8 @@ PAGES: Final = (
         notices={
             "started": "The undo has begun. Provisioning waits meanwhile, for 15 minutes at most.",
             "dropped": "The rest of the plan is dropped, and nobody of it is linked. The pilot stays linked.",
-            "cancelled": "It stops within some seconds. What it took back stays so, and another undo takes the rest.",
+            "cancelled": "It stops after the accounts that it has in hand. What it took back stays so, and another "
+            "undo takes the rest.",
         },
     ),
 )

@@ -50,7 +50,7 @@ PAGES: Final = (
         under="runs",
         notices={
             "started": "The verification has begun. Nobody is changed by it.",
-            "cancelled": "It stops within some seconds. What it found by then is kept.",
+            "cancelled": "It stops after what it has in hand. What it found by then is kept.",
         },
     ),
 )

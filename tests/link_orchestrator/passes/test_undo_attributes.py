@@ -323,6 +323,7 @@ class TestSwitchedOn:
         counts, told = await scene.undo()
         assert counts == {"unchanged": 3}
         assert "stays inactive" in told["ann"][1]
+        assert told["ann"][1].endswith("To switch on this one, edit its attribute active.")
         counts, told = await scene.undo(activate=1)
         assert counts == {"activating": 1, "activated": 1, "unchanged": 2}
         assert of(await scene.now()) == of(scene.before[0])

@@ -122,6 +122,8 @@ async def test_what_taking_an_import_back_would_do_is_counted_and_named_before_i
         ):
             assert told in seen.text or " ".join(reversed(told.split(" ", 1))) in seen.text, told
         assert "ada@contoso.com" in seen.text
+        inactive = await door.get(f"{path}?outcome=undoneInactive")
+        assert "stays inactive, as the import left it. To switch it on, edit it on its page." in inactive.text
         assert "bob.local" in (await door.get(f"{path}?outcome=removed")).text
         assert (await api.account("bob.local"))["userName"] == "bob.local", "nothing was taken back by looking"
         for typed in ("", "2", "all"):
@@ -279,6 +281,7 @@ async def test_a_wrong_file_is_led_to_the_right_door(door: Door) -> None:
     page = await send_file(door, users)
     assert page.status == 400
     assert "Send it as: Entra's users" in page.text
+    assert page.text.count("If these are accounts of the application all the same") == 1, "not in every error, too"
     assert "POST /" not in page.text
     assert re.search(r'value="identities" checked', page.html)
 
@@ -330,6 +333,20 @@ async def test_entras_users_are_kept_for_plans(door: Door) -> None:
     assert "people read 1" in page.text
     assert "rows not taken 1" in page.text
     assert "users.json" in (await door.get("import")).text
+
+
+async def test_a_list_goes_on_in_another_file_without_typing_an_id(door: Door) -> None:
+    first = json.dumps([graph(1, "jane@contoso.com")]).encode()
+    path, page = await followed(door, await send_file(door, first, what="identities", name="1.json"), "Plan with it")
+    upload = path.partition("?")[0].removeprefix("uploads/")
+    assert f'href="/portal/import?what=identities&amp;after={upload}"' in page.html
+    form = (await door.get(f"import?what=identities&after={upload}")).html
+    assert re.search(rf'<details open>.*name="after"[^>]* value="{upload}"', form, re.DOTALL)
+    second = json.dumps([graph(2, "kim@contoso.com")]).encode()
+    _, page = await followed(
+        door, await send_file(door, second, what="identities", name="2.json", after=upload), "Plan with it"
+    )
+    assert "people read 2" in page.text
 
 
 async def test_a_reader_looks_on(door: Door) -> None:
@@ -536,7 +553,7 @@ async def test_uploads_of_one_file_in_the_same_minute_are_told_apart(door: Door)
         uploads = (await api.call("GET", "linking/identities"))["uploads"]
     shown = re.findall(r"users.json, 1 read, ([^<]+)", (await door.get("plan")).html)
     if uploads[0]["started"][:16] == uploads[1]["started"][:16]:
-        assert f"UTC and {uploads[0]['started'][17:19]} seconds" in shown[0]
+        assert f"{uploads[0]['started'][11:19]} UTC" in shown[0]
 
 
 async def test_entras_download_of_groups_says_what_it_lacks_and_where_the_members_are(door: Door) -> None:

@@ -44,7 +44,7 @@ async def test_a_file_is_looked_at_imported_and_taken_back(screen: Screen, tmp_p
     await page.get_by_text("What was read").wait_for()
     await screen.check("upload")
     await choose(screen, tmp_path / "users.json")
-    await page.get_by_text("This file is at home elsewhere").wait_for()
+    await page.get_by_text("Chosen now: Entra's users").wait_for()
     assert await page.get_by_label("Entra's users", exact=True).is_checked()
     screen.errors.clear()  # the browser reports the status itself
     await screen.check("import-wrong-file")

@@ -65,7 +65,7 @@ async def test_every_error_is_a_page(screen: Screen) -> None:
 
 async def test_settings_are_shown_as_they_are(screen: Screen) -> None:
     await screen.open("settings")
-    assert await screen.page.get_by_role("row", name="local admin, scim never").count() == 1
+    assert await screen.page.get_by_role("row", name="local administration, Entra's provisioning never").count() == 1
     await screen.check("settings")
 
 

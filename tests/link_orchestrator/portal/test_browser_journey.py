@@ -88,7 +88,7 @@ async def bring_everybody(screen: Screen, folder: Path) -> None:
     await page.get_by_role("link", name="Make a plan").wait_for()  # the import has ended meanwhile
     (folder / "users.json").write_bytes(MadeUp(2, 2).files()["identities"])
     await choose(screen, folder / "users.json")
-    await page.get_by_text("This file is at home elsewhere").wait_for()
+    await page.get_by_text("Chosen now: Entra's users").wait_for()
     screen.errors.clear()  # the browser reports the status itself
     (folder / "more.csv").write_bytes(MORE)
     await choose(screen, folder / "more.csv")

@@ -80,11 +80,11 @@ async def test_groups_the_log_and_the_activity_show_everybody(screen: Screen) ->
 async def test_a_second_operators_change_keeps_what_was_typed(screen: Screen) -> None:
     page, ids = screen.page, await everybody(screen.door)
     await screen.open(f"accounts/{ids['ada@contoso.com']}/edit")
-    await page.get_by_label("Title").fill("Countess")
+    await page.get_by_label("Job title").fill("Countess")
     await ask(screen.door, "PATCH", f"accounts/{ids['ada@contoso.com']}", {"document": {"title": "Programmer"}})
     await page.get_by_role("button", name="Save").click()
     await page.get_by_role("alert").wait_for()
-    assert await page.get_by_label("Title").input_value() == "Countess"
+    assert await page.get_by_label("Job title").input_value() == "Countess"
     await expect(page.get_by_role("cell", name="Programmer")).to_be_visible()
     screen.errors.clear()  # the browser reports the status itself
     await screen.check("account-conflict")

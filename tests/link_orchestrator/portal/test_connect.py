@@ -65,6 +65,25 @@ async def test_a_mapping_is_checked(door: Door) -> None:
     assert "Map objectId to externalId and give that mapping matching precedence 1." in page.text
 
 
+async def test_a_mapping_with_something_wrong_is_not_announced_as_well(door: Door) -> None:
+    """A green sentence above, and what is wrong far below it, was read as the whole answer."""
+    attributes = {"externalId": "mailNickname", "userName": "mail"}
+    await check(door, {"attributes": attributes, "matching": ["userName"]})
+    page = await door.get("connect?said=checked")
+    assert 'class="said"' not in page.html
+    assert "4 things in the mapping to correct before you start provisioning" in page.text
+    assert page.text.count("Map objectId to externalId and give that mapping matching precedence 1.") == 2, (
+        "no row of 3"
+    )
+    assert "another choice: see step 4" in page.text
+    assert "nameIdSource" not in page.text, "a page calls it by the name of its field"
+    assert "<code>Switch([IsSoftDeleted], , &#34;False&#34;" in page.html
+    await check(door, DEFAULT.to_json())
+    page = await door.get("connect?said=checked")
+    assert "The mapping is kept for plans from now on. Nothing is wrong with it." in page.text
+    assert "to correct" not in page.text
+
+
 async def test_a_file_that_is_no_schema_is_refused_beside_its_field(door: Door) -> None:
     page = await check(door, {"value": []})
     assert page.status == 400

@@ -65,6 +65,7 @@ async def test_what_is_no_page_is_said_on_a_page(door: Door, path: str) -> None:
     assert page.status == 404
     assert "There is no such page" in page.text
     assert "Overview" in page.text
+    assert "aria-current" not in page.html, "no page of the navigation is this one"
 
 
 async def test_a_form_without_the_persons_token_changes_nothing(door: Door) -> None:

@@ -23,7 +23,6 @@ from tests.link_orchestrator.portal.people import SHORT_HOSTILE, ask, bring, eve
 from tests.link_orchestrator.running import csv_file, graph, object_id
 from tests.waiting import until
 
-
 LINK = "They are the same: link"
 """The button of the page that shows an account beside a person."""
 
@@ -66,11 +65,11 @@ async def test_an_account_is_found_by_how_its_user_name_or_address_begins(
 ) -> None:
     await door.api.bring(csv_file({"userName": "ada.l", "email": "lovelace@contoso.com"}, {"userName": "adam"}))
     page = await door.get("accounts?find=ADA")
-    assert "Accounts whose user name or e-mail address begins so" in page.text
+    assert "Accounts whose sign-in name or e-mail address begins so" in page.text
     assert ("ada.l" in page.text, "adam" in page.text) == (True, True)
     assert "ada.l" in (await door.get("accounts?find=lovel&by=begins")).text
     assert "adam" not in (await door.get("accounts?find=ada.l")).text, "a whole value is enough"
-    assert "No account is found by this" in (await door.get("accounts?find=nobody")).text
+    assert "Nobody has “nobody” as a whole value" in (await door.get("accounts?find=nobody")).text
     assert "latest plan" not in page.text, "there is none"
     await door.api.plan(graph(1, "lovelace@contoso.com", displayName="Ada Lovelace"))
     (plan,) = re.findall(r'href="/portal/(runs/[^"]*find=lovelace)"', (await door.get("accounts?find=lovelace")).html)
@@ -129,7 +128,7 @@ async def test_what_is_done_to_an_account_by_hand_is_done_and_can_be_gone_back(d
         account = await find(door, "kim")
         assert {name: account[name] for name in holds} == holds
     refused = await press(door, kim, "delete", confirm="kam")
-    assert (refused.status, "type the user name" in refused.text) == (400, True)
+    assert (refused.status, "type the sign-in name" in refused.text) == (400, True)
     assert (await press(door, kim, "delete", confirm="kim")).headers["Location"] == f"/portal/{kim}?said=deleted"
     assert "Its history is kept" in (await door.get(kim)).text
 
@@ -163,7 +162,7 @@ async def test_an_object_id_that_is_none_is_refused_beside_its_field(door: Door)
     page = await press(door, ada, "look", identity="nonsense")
     assert page.status == 400
     assert 'value="nonsense"' in page.html
-    assert "GUID" in re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
+    assert "type a GUID like" in re.findall(r'id="e-identity">(.*?)</p>', page.html, re.DOTALL)[0]
 
 
 async def test_a_link_with_whom_another_account_got_meanwhile_is_refused_and_nothing_typed_is_lost(door: Door) -> None:
@@ -209,7 +208,17 @@ async def test_a_link_by_hand_shows_whose_the_object_id_is_and_asks_again_where_
     assert "Sign-in name differs kim kim@contoso.com" in page.text
     assert (await press(door, known, "link", identity=object_id(7))).headers["Location"] == f"/portal/{kim}?said=linked"
     page = await door.get(kim)
-    assert "Person in Entra Kim Lee Sign-in name in Entra kim@contoso.com" in page.text
+    assert "Person in Entra Kim Lee Sign-in name in Entra kim@contoso.com Person as read" in page.text
+
+
+async def test_values_that_differ_in_what_nobody_sees_are_said_to(door: Door) -> None:
+    kim = f"accounts/{(await bring(door, 'kim'))['kim']}"
+    await ask(door, "PATCH", kim, {"document": {"displayName": "\u200fKim Lee", "title": "Chief"}})
+    person = {"id": object_id(7), "userPrincipalName": "k@contoso.com", "displayName": "Kim Lee", "jobTitle": "Boss"}
+    await ask(door, "POST", "linking/identities", {"value": [person]})
+    page = (await door.get(f"{kim}/link?identity={object_id(7)}")).text
+    assert "Display name differs in invisible characters" in page
+    assert "Job title differs Chief Boss" in page
 
 
 async def planned_for_two(door: Door) -> tuple[Any, dict[str, str]]:
@@ -400,6 +409,18 @@ async def test_refused_requests_stand_under_their_remedy(door: Door) -> None:
     assert "Users and groups of the enterprise application" in protected
 
 
+async def test_a_refused_deletion_is_not_met_by_a_link_which_would_let_entra_delete(door: Door) -> None:
+    ada = (await bring(door, "ada@contoso.com"))["ada@contoso.com"]
+    await ask(door, "DELETE", f"scim/v2/Users/{ada}")
+    page = (await door.get("provisioning")).text
+    assert "Entra wanted to delete the account" in page
+    assert "Do not link it" in page
+    assert "link the account" not in page
+    await ask(door, "POST", f"accounts/{ada}/link", {"identity": object_id(1)})
+    page = (await door.get("provisioning")).text
+    assert "If it was a deletion and the account is to stay, release it on its page" in page
+
+
 async def test_a_refused_request_says_whose_the_external_id_is_that_it_carried(door: Door) -> None:
     kim = (await bring(door, "kim@contoso.com"))["kim@contoso.com"]
     for external_id in (object_id(1), object_id(2), "kim"):
@@ -422,6 +443,12 @@ async def test_the_activity_names_who_did_what(door: Door) -> None:
     text = (await door.get("activity")).text
     assert "Linked an account by hand bob@contoso.com eva@contoso.com" in text
     assert "No import, run, undo or verification is under way." in text
+
+
+async def test_the_activity_says_for_how_long_it_is_kept_and_that_a_plan_waits(door: Door) -> None:
+    assert "with their name, for 180 days." in (await door.get("activity")).text
+    await door.api.plan(graph(1, "ada@contoso.com"))
+    assert "A plan waits for its approval: Run of" in (await door.get("activity")).text
 
 
 async def test_a_file_that_was_looked_at_is_not_called_imported(door: Door) -> None:
@@ -521,7 +548,7 @@ async def test_what_a_create_linked_is_listed_and_taken_back_together(door: Door
     await until(ended)
     assert "kim@contoso.com" in (await door.get(where)).text
     assert (await ask(door, "GET", f"accounts/{kim}"))["status"] == "local"
-    assert "Started to take back what creates linked" in (await door.get("activity")).text
+    assert "Started to take back the links that provisioning made by itself" in (await door.get("activity")).text
 
 
 async def test_every_job_leads_to_its_page(door: Door) -> None:
@@ -600,7 +627,7 @@ async def test_a_released_account_says_by_which_name_the_person_signs_in_and_giv
     kim = f"accounts/{await renamed_by_entra(door)}"
     shown = (await door.get(kim)).text
     assert "Sign-in name: kim became kim@contoso.com" in shown
-    assert "Title: Boss became Chief" in shown
+    assert "Job title: Boss became Chief" in shown
     assert "goes on signing in as kim@contoso.com, and not as kim" in shown
     sent = await press(door, kim, "release", keepEvidence="yes")
     released = (await door.get(sent.headers["Location"].removeprefix("/portal/"))).text

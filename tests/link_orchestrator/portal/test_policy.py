@@ -11,11 +11,22 @@ import pytest
 
 from link_orchestrator.portal.forms import Form
 from link_orchestrator.portal.pages.policy import say
-from link_orchestrator.portal.pages.policy_form import RULES, Fields, _share, beside_its_field, moved, percent
+from link_orchestrator.portal.pages.policy_form import (
+    FIELDS,
+    RULES,
+    TRANSFORMS,
+    Fields,
+    _share,
+    _transforms_of,
+    beside_its_field,
+    moved,
+    percent,
+)
 from shared.directory.matching.policy import Policy, Rule, read_asked
+from shared.directory.matching.transforms import _APPLY, read_transforms, transformed
 from tests.link_orchestrator.portal.door import OPERATOR, READER, SAME_SITE, Answer, Door
 from tests.link_orchestrator.portal.runs import api_of, plan_demo
-from tests.link_orchestrator.running import csv_file, graph, object_id
+from tests.link_orchestrator.running import TOKEN, csv_file, graph, object_id
 
 POLICY = {
     "verifiedDomains": ["contoso.com", {"domain": "fabrikam.com", "subdomains": True}],
@@ -105,6 +116,13 @@ def test_a_refusal_of_an_entry_is_about_its_field() -> None:
     )
 
 
+def test_the_form_shows_of_each_transform_what_it_does_and_has_a_name_for_every_attribute() -> None:
+    for typed, value, became in TRANSFORMS:
+        assert transformed(value, read_transforms("", _transforms_of("", typed))) == became
+    assert {typed.split()[0] for typed, _, _ in TRANSFORMS} == {*_APPLY}
+    assert {*FIELDS} == {*Policy().to_json()}
+
+
 async def test_every_line_that_is_wrong_is_said_at_once_and_quoted(door: Door) -> None:
     page = await save(
         door,
@@ -172,7 +190,7 @@ async def test_rules_go_up_without_script_and_nothing_is_saved_or_lost(door: Doo
     ("fields", "told"),
     [
         ({"verifiedDomains": "a.example\nnot a domain"}, "entry 2"),
-        ({"verifiedDomains": "a.example b.example"}, "holds several words: write one a line"),
+        ({"verifiedDomains": "a.example b.example"}, "holds several words: write one per line"),
         ({"verifiedDomains": "a*.example"}, "for a domain and its subdomains write *.contoso.com"),
         ({"trust.mail": "strong"}, "Choose that above, or make the rule weak"),
         (
@@ -236,6 +254,25 @@ async def test_where_one_side_has_only_what_the_other_has_too_no_cell_says_that_
     assert "Verified domains differs nothing beside what you typed fabrikam.com" in page.text
     page = await save(door, {"seen": before["seen"], "verifiedDomains": ""})
     assert "Verified domains contoso.com none" in page.text
+
+
+async def test_the_page_says_that_entras_requests_go_by_it_and_what_its_history_cannot_give_back(door: Door) -> None:
+    await door.api.bring(csv_file({"userName": "jane", "email": "jane@contoso.com"}))
+    person = {
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+        "userName": "jane@contoso.com",
+        "externalId": object_id(1),
+    }
+    by_token = {"Authorization": f"Bearer {TOKEN}"}
+    async with door.session.post("/scim/v2/Users", json=person, headers=by_token) as answer:
+        assert answer.status == 409
+    assert (await save(door, {"createBesideMatches": "yes", "excluded": "bob@contoso.com"})).status == 303
+    async with door.session.post("/scim/v2/Users", json=person, headers=by_token) as answer:
+        assert answer.status == 201, "no plan was made in between"
+    page = (await door.get("policy")).text
+    assert "Entra's requests go by these ticks a few seconds after you save, without a plan" in page
+    assert "it keeps numbers alone, since they name people: copy both lists before you change them" in page
+    assert "bob" not in page[page.index("Who changed it") : page.index("The policy as JSON")]
 
 
 async def test_a_change_of_another_operator_is_not_overwritten_unseen(door: Door) -> None:
@@ -357,7 +394,7 @@ async def test_the_history_says_shares_in_per_cent_and_names_the_person(door: Do
     await save(door, {"approves": "yes", "autoApprove.share": "1", "autoApprove.number": "50", "safeguardShare": "7.5"})
     page = await door.get("policy")
     history = page.text[page.text.index("Who changed it") :]
-    assert "Auto approve: none → 50 links and 1 % of the accounts at most" in history
+    assert "Plans approve themselves: none → 50 links and 1 % of the accounts at most" in history
     assert "→ 7.5 %" in history
     assert "eva@contoso.com" in history
 

@@ -289,6 +289,54 @@ async def test_all_rows_that_conditions_choose_are_counted_and_decided_by_their_
     assert {row["review"]["action"] for row in await api.decisions(run, "review")} == {"leave"}
 
 
+async def test_where_no_row_can_be_decided_nothing_is_there_to_tick_or_to_press(door: Door, run: Any) -> None:
+    page = await door.get(here(run, "/decisions?decision=noIdentity"))
+    assert "No identity" in page.text
+    for offered in ('type="checkbox" name="rows"', "Tick all", "With the ticked rows", "Your decision", "tick,"):
+        assert offered not in page.html, offered
+    choose = await door.get(here(run, "/decisions?decision=noAccount"))
+    assert ("Your decision" in choose.html, "Tick all" in choose.html) == (True, False), "its account is named"
+
+
+async def test_what_is_decided_is_taken_off_the_rows_above_the_table_and_paper_names_the_rows(
+    door: Door, api: Api, run: Any
+) -> None:
+    rows = await api.decisions(run, "review")
+    await api.call("POST", f"linking/runs/{run['id']}/review", {"rows": [rows[0]["id"]], "action": "link"})
+    page = await door.get(here(run, "/decisions?decision=review"))
+    assert f"{len(rows)} rows, {len(rows) - 1} undecided" in page.text
+    (paper,) = re.findall(r'<p class="print-only">(.*?)</p>', page.html)
+    assert "decision: For a person to review; loaded <time" in paper
+    everything = await door.get(here(run, "/decisions"))
+    assert "(planned); all rows; loaded" in everything.html
+
+
+async def test_of_several_accounts_the_choice_stands_with_them_and_before_the_exclusion(
+    door: Door, api: Api, run: Any
+) -> None:
+    row = await row_of(api, run, "ambiguous")
+    page = await door.get(here(run, f"/rows/{row['id']}"))
+    (card,) = re.findall(r'<section class="card next">.*?</section>', page.html, re.DOTALL)
+    assert card.count("Link with this one, on approval<") == len(row["candidates"])
+    assert card.index("Link with this one") < card.index("Exclude from this run")
+    assert "Why not" not in card, "nothing speaks against one"
+    assert "Go on to approve" in page.html, "it is the last row"
+
+
+async def test_a_conflict_names_whose_the_account_says_that_it_is_and_what_can_be_done(
+    door: Door, api: Api, run: Any
+) -> None:
+    row = await row_of(api, run, "conflict")
+    path = here(run, f"/rows/{row['id']}")
+    assert "nobody of this Object ID is in what was read" in (await door.get(path)).text
+    account = await api.call("GET", f"accounts/{row['account']['id']}")
+    other = {"id": account["evidence"]["objectId"], "userPrincipalName": "chen@new.example", "displayName": "Chen B"}
+    await api.call("POST", "linking/identities", {"value": [other]})
+    page = (await door.get(path)).text
+    assert "who else it may be Chen B chen@new.example" in page
+    assert "If it is this person's, open the account and link it by hand" in page
+
+
 async def test_what_a_tick_adds_to_an_exclusion_is_said_before_the_button_that_excludes(
     door: Door, api: Api, run: Any
 ) -> None:
@@ -1149,7 +1197,50 @@ async def test_the_look_at_an_undo_names_whom_it_switches_off(door: Door, api: A
     assert "1 account that provisioning switched on is switched off again, as before the run: ada@" in page.text
     assert f'href="/portal/accounts/{ada["id"]}"' in page.html
     assert "Nobody is switched on or off" not in page.text
-    assert "May sign in of" not in page.text
+    assert "Active of" not in page.text
+
+
+@pytest.fixture
+async def switched_off(api: Api) -> Any:
+    """A run that linked ada and bob, of whom provisioning has switched ada off since."""
+    await api.bring(csv_file({"userName": "ada@contoso.com"}, {"userName": "bob@contoso.com"}))
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
+    run = await api.apply(await api.plan(graph(1, "ada@contoso.com"), graph(2, "bob@contoso.com")), links=2)
+    ada = (await api.call("GET", "scim/v2/Users", filter=f'externalId eq "{object_id(1)}"'))["Resources"][0]
+    change = {"op": "replace", "path": "active", "value": False}
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [change]}
+    await api.call("PATCH", f"scim/v2/Users/{ada['id']}", body)
+    return run
+
+
+async def test_how_whoever_stays_inactive_is_switched_on_is_said_in_the_words_of_pages(
+    door: Door, api: Api, switched_off: Any
+) -> None:
+    look = await door.get(here(switched_off, LOOK))
+    undo = await api.call("POST", f"linking/runs/{switched_off['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    for page in (look, await door.get(here(switched_off, "/undo?outcome=undoneInactive"))):
+        assert "stays inactive, as provisioning left it. To switch it on, edit it on its page." in page.text
+        assert "as activate" not in page.text
+
+
+async def test_the_look_at_an_undo_says_of_nobody_what_its_figures_deny(door: Door, switched_off: Any) -> None:
+    everybody = "Everybody whom the run linked (2 accounts) returns to what they were"
+    assert everybody in (await door.get(here(switched_off, "/undo"))).text
+    look = (await door.get(here(switched_off, LOOK))).text
+    assert "Given back, still inactive 1" in look
+    assert everybody not in look
+
+
+async def test_after_an_undo_its_page_begins_with_what_to_do_next(door: Door, api: Api, switched_off: Any) -> None:
+    undo = await api.call("POST", f"linking/runs/{switched_off['id']}/undo")
+    await api.wait(f"linking/undos/{undo['id']}", "done")
+    page = await door.get(here(switched_off, "/undo"))
+    told = page.text[: page.text.index("What the undo came to")]
+    assert "Keep provisioning stopped" in told
+    assert "Entra would be refused at these 2 accounts" in told
+    assert "Taken apart" in told
+    assert 'href="/portal/plan"' in page.html[: page.html.index("What the undo came to")]
 
 
 @pytest.mark.parametrize(("phase", "then"), [("planned", "approve the rest"), ("done", "make another plan")])
@@ -1183,15 +1274,18 @@ async def test_an_accounts_page_tells_after_an_undo_what_happened_as_it_did_befo
     change = {"op": "replace", "value": {"title": "Director", "displayName": "Ada Lovelace"}}
     body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [change]}
     await api.call("PATCH", f"scim/v2/Users/{ada['id']}", body)
-    path, written = f"accounts/{ada['id']}", "Display name: none became Ada Lovelace Title: Engineer became Director"
+    path, written = (
+        f"accounts/{ada['id']}",
+        "Display name: none became Ada Lovelace Job title: Engineer became Director",
+    )
     assert written in (await door.get(path)).text
     job = await api.call("POST", f"linking/runs/{run['id']}/undo")
     await api.wait(f"linking/undos/{job['id']}", "done")
     page = (await door.get(path)).text
     assert written in page
-    assert "Display name: Ada Lovelace became none Title: Director became Engineer" in page
+    assert "Display name: Ada Lovelace became none Job title: Director became Engineer" in page
     await api.call("PATCH", path, {"document": {"title": "Countess"}})
-    assert "Title: Director became a value that is not kept" in (await door.get(path)).text
+    assert "Job title: Director became a value that is not kept" in (await door.get(path)).text
 
 
 @pytest.mark.parametrize("page", ["run", "verify", "undo"])

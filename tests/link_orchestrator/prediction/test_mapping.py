@@ -111,11 +111,21 @@ def test_one_that_finds_an_account_before_a_create_can_adopt_it_is_warned_of() -
 def test_external_id_from_mail_nickname_says_how_many_get_a_second_account_or_none() -> None:
     people = People({"userName=userPrincipalName+emails=mail": 7, "emails=mail": 1_200, "": 4})
     first, second, _ = check(read_mapping(OF_ENTRA), people)
-    assert first.text == "externalId comes from mailNickname: 1,204 people would get a second account"
+    comes = "externalId comes from mailNickname"
+    assert first.text == f"{comes}: 1,204 people whom no other look-up finds would get a second account"
     assert (first.people, first.remedy.split(",")[0]) == (1_204, first.remedy)
     assert "objectId to externalId" in first.remedy
     assert (second.code, second.people) == ("externalIdRefused", 7)
-    assert "people would get" in check(read_mapping(OF_ENTRA), None)[0].text
+    assert second.text.startswith(f"{comes}: every write to 7 people whom another look-up finds would be refused")
+    unknown = [one.text for one in check(read_mapping(OF_ENTRA), None)]
+    assert "people whom no other look-up finds would get a second account" in unknown[0]
+    assert "every write to people whom another look-up finds would be refused" in unknown[1]
+
+
+def test_where_no_other_look_up_finds_anybody_no_write_is_said_to_be_refused() -> None:
+    alone = exported(ACTIVE, attribute("userName", "userPrincipalName"), attribute("externalId", "mailNickname", 1))
+    assert codes(alone) == {"externalIdNotKey": None}
+    assert codes(alone, TEN) == {"externalIdNotKey": 10}
 
 
 ACTIVE, KEY = attribute("active", SWITCH), attribute("externalId", "objectId", 1)

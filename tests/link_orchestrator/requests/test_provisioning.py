@@ -58,7 +58,9 @@ async def test_refused_writes_are_listed_by_account_and_externalid(app: App) -> 
         (root, object_id(2), "PUT", 1),
     ]
     assert {row["credential"] for row in rows} == {"local"}
-    assert "POST /accounts/{id}/link" in rows[0]["remedy"]
+    assert [row["cause"] for row in rows] == ["keptHere", "managedHere", "managedHere", "protected"]
+    assert rows[0]["remedy"].startswith("None if the account is to stay")
+    assert "POST /accounts/{id}/link" in rows[1]["remedy"]
     assert "protection" in rows[3]["remedy"]
 
 
