@@ -537,6 +537,7 @@ async def test_what_a_create_linked_is_listed_and_taken_back_together(door: Door
     page = await door.get("provisioning?show=adoptions")
     assert "kim@contoso.com" in page.text
     assert "Take all of them back" in page.text
+    assert "This takes back the 1 link of this list" in page.text
     sent = await door.send("provisioning?show=adoptions", {"do": "undo"}, token=page.token)
     assert sent.status == 303
     where = sent.headers["Location"].removeprefix("/portal/")
