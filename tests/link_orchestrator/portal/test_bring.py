@@ -341,7 +341,7 @@ async def test_a_list_goes_on_in_another_file_without_typing_an_id(door: Door) -
     upload = path.partition("?")[0].removeprefix("uploads/")
     assert f'href="/portal/import?what=identities&amp;after={upload}"' in page.html
     form = (await door.get(f"import?what=identities&after={upload}")).html
-    assert re.search(rf'<details open>.*name="after"[^>]* value="{upload}"', form, re.DOTALL)
+    assert re.search(rf'<details[^>]* open>.*name="after"[^>]* value="{upload}"', form, re.DOTALL)
     second = json.dumps([graph(2, "kim@contoso.com")]).encode()
     _, page = await followed(
         door, await send_file(door, second, what="identities", name="2.json", after=upload), "Plan with it"
