@@ -179,7 +179,7 @@ IMPORT_UNDO: Final = Kind(
     ),
     orchestrator=orchestrator.undo_import,
     passes={"count_import": undo_imports.count_import, "undo_import": undo_imports.undo_import},
-    after_cancel="It stops within a page; what it took back stays so, and another undo takes the rest.",
+    after_cancel="It stops after what it has in hand; what it took back stays so, and another undo takes the rest.",
     about_import=IMPORT,
 )
 GROUP_IMPORT_UNDO: Final = Kind(
@@ -211,7 +211,7 @@ IMPORT_UNDO_PREVIEW: Final = Kind(
     ),
     orchestrator=orchestrator.preview_import_undo,
     passes={"foresee_import": undo_imports.foresee_import},
-    after_cancel="It stops within a page; it changes no account anyway.",
+    after_cancel="It stops after what it has in hand; it changes no account anyway.",
     about_import=IMPORT,
     about_path="undo/preview",
     waits_for_undo=True,
@@ -228,7 +228,7 @@ GROUP_IMPORT_UNDO_PREVIEW: Final = Kind(
     ),
     orchestrator=orchestrator.preview_group_import_undo,
     passes={"foresee_group_import": undo_group_imports.foresee_group_import},
-    after_cancel="It stops within a page; it changes no group anyway.",
+    after_cancel="It stops after what it has in hand; it changes no group anyway.",
     about_import=GROUP_IMPORT,
     about_path="undo/preview",
     waits_for_undo=True,
@@ -287,7 +287,7 @@ RUN: Final = Kind(
         "apply": apply.apply,
         "apply_groups": apply_groups.apply_groups,
     },
-    after_cancel="It stops within a page of work; what it linked already stays linked.",
+    after_cancel="It stops after what it has in hand; what it linked already stays linked.",
     awaits_verdict=True,
     listed=True,
 )
@@ -314,7 +314,7 @@ UNDO: Final = Kind(
         "undo_groups": undo_groups.undo_groups,
         "names": undo_names.give_names_back,
     },
-    after_cancel="It stops within a page; what it took back stays so, and another undo takes the rest.",
+    after_cancel="It stops after what it has in hand; what it took back stays so, and another undo takes the rest.",
     about_run=True,
     listed=True,
 )
@@ -331,7 +331,7 @@ VERIFICATION: Final = Kind(
     ),
     orchestrator=orchestrator.verify_links,
     passes={"look": verify.look, "compare": verify.pair, "settle": verify.settle},
-    after_cancel="It stops within a page; what it found until then is kept.",
+    after_cancel="It stops after what it has in hand; what it found until then is kept.",
     about_run=True,
 )
 

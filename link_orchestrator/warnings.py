@@ -618,7 +618,7 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "identity",
         "{counted} with a match, but disabled in Entra: provisioning leaves such people out, and whoever is linked "
         "all the same is managed by nobody",
-        "Look at them: {rows}warning=disabled. Deactivate in the application who has left.",
+        "Look at them: {rows}warning=disabled. If they have left, deactivate their accounts in the application.",
     ),
     UNASSIGNED: _Sentence(
         "link",
@@ -635,8 +635,8 @@ _SENTENCES: Final[Mapping[str, _Sentence]] = {
         "is taken back.",
     ),
     FILLERS: _Sentence(
-        "employee number",
-        "{counted} saying no more than that there is none: {listed}",
+        "placeholder",
+        "{counted} in the place of employee numbers: {listed}",
         "There is nothing to do if these people have no number. Otherwise correct the file: it matches nobody by that.",
     ),
     SHARED: _Sentence(
@@ -672,7 +672,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
     said = _SENTENCES[code]
     told = {
         "counted": counted(count, said.noun),
-        "freed": ", ".join(f"{domain} would free {counted(n, 'row')}" for domain, n in values.items()),
+        "freed": ", ".join(f"{counted(n, 'row')} in {domain}" for domain, n in values.items()),
         "listed": ", ".join(f"{value} ({n:,})" if n > 1 else value for value, n in values.items()),
         "entries": " and ".join(_entries(values)),
         "files": " and ".join(_files(count, values)),

@@ -58,7 +58,7 @@ DECISIONS: Final[Bars] = {
 WHOLES: Final = (
     ("linked on approval", "go", ("link",)),
     ("linked before", "went", ("alreadyLinked",)),
-    ("left to a person, with conflicts", "ask", ("review", "ambiguous", "conflict", "outsideVerifiedDomains")),
+    ("left to a person", "ask", ("review", "ambiguous", "conflict", "outsideVerifiedDomains")),
     ("protected, excluded or set aside", "apart", ("protected", "excluded", "setAside")),
     ("without an account, in Entra only", "new", ("noAccount",)),
     ("accounts without an identity: stay as they are", "rest", ("noIdentity",)),
@@ -101,7 +101,7 @@ REFUSED_BY: Final[Bars] = {
 APPLIED_GROUPS: Final[Bars] = {
     "groupsLinked": Bar("Linked", "go"),
     "groupsRefused": Bar("Refused", "stop", "Not linked, and as they were. Each row says why."),
-    "groupsLeft": Bar("Left: the approval named no groups", "rest"),
+    "groupsLeft": Bar("Left out", "rest", "The approval did not name them."),
 }
 UNDONE: Final[Bars] = {
     "undone": Bar("As before their link", "go"),
@@ -160,7 +160,7 @@ WARNED: Final[Mapping[str, str]] = {
     "userNameChanges": "Tell these people, or let them keep their names: Connect says what to map to userName for "
     "that, under Choose what becomes of the sign-in names. Then have the mapping checked, and plan again.",
     "inactive": "Exclude in a review who is to stay out.",
-    "disabled": "Deactivate in the application who has left.",
+    "disabled": "If they have left, deactivate their accounts in the application.",
     "unassigned": "Assign them before provisioning starts: Entra admin center, Enterprise applications, the "
     "application, Users and groups, Add user/group. Exclude in a review who is to stay local.",
     "unreadRows": "Correct the file, bring it again, and plan again. A row counts until an account has its name, or "

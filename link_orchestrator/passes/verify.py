@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from link_orchestrator import words
 from link_orchestrator.messages import Slice
 from link_orchestrator.passes.created_alike import MADE_BEFORE, is_free, likely, likely_rows
 from link_orchestrator.run import by_run, planned_links, policy_of
@@ -230,7 +231,7 @@ async def _created(directory: Directory, account: Account, pairs: Sequence[Any],
         return await _only_alike(directory, account, alike, policy)
     reason = "Provisioning created this account, although "
     if accounts:
-        decisions = ", ".join(sorted({decision for _, decision, _ in pairs}))
+        decisions = ", ".join(sorted({words.DECISIONS[decision].label.lower() for _, decision, _ in pairs}))
         reason += f"the plan knew an account of the same identity ({decisions})."
     else:
         rules = ", ".join(sorted({rule for found in sharing.values() for rule in found}))

@@ -140,6 +140,6 @@ PAGES: Final = (
         show,
         {"undo": undo, "again": look_again, "cancel": cancel},
         under="import",
-        notices={"cancelled": "It stops within a page. It changed nothing."},
+        notices={"cancelled": "It stops after what it has in hand. It changed nothing."},
     ),
 )

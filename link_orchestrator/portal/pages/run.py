@@ -162,7 +162,8 @@ PAGES: Final = (
         {"cancel": cancel},
         under="runs",
         notices={
-            "cancelled": "The run stops within a page of work. What it linked by then stays linked until an undo.",
+            "cancelled": "The run stops after the accounts that it has in hand. What it linked by then stays linked "
+            "until an undo.",
             "approved": "The plan is approved. Linking changes no sign-in name.",
             "piloted": "The pilot is approved. Nobody but its people is linked; the rest of the plan waits. Provision "
             "on demand and Verify come next.",

@@ -147,7 +147,7 @@ class TestCreatedInstead:
         assert row["insteadOf"] == [lovelace["id"]]
         assert row["before"] == [{"id": lovelace["id"], "userName": "lovelace"}]
         assert row["identities"] == [object_id(1)]
-        assert "the plan knew an account of the same identity (link)" in row["reason"]
+        assert "the plan knew an account of the same identity (linked on approval)" in row["reason"]
 
     async def test_whom_the_plan_left_open_was_created(self, app: App) -> None:
         await app.bring(
@@ -157,7 +157,7 @@ class TestCreatedInstead:
         assert run["counts"]["ambiguous"] == 1
         await create(app, "ada@contoso.com")
         (row,) = await rows(app, await verify(app, run), "created")
-        assert "(ambiguous)" in row["reason"]
+        assert "(several accounts match)" in row["reason"]
         assert len(row["insteadOf"]) == 2
 
     async def test_one_that_shares_an_address_with_an_account_from_before(self, app: App) -> None:

@@ -28,6 +28,7 @@ from shared.host.auth import Caller
 from tests.link_orchestrator.portal.door import COLLEAGUE, EVA, OPERATOR, READER, SAME_SITE, Answer, Door
 from tests.link_orchestrator.portal.people import bring
 from tests.link_orchestrator.portal.runs import HOSTILE, api_of, plan_demo, plan_hostile
+from tests.link_orchestrator.portal.test_words import raw_words
 from tests.link_orchestrator.running import TOKEN, Api, csv_file, graph, object_id
 
 TOKENED = {"Authorization": f"Bearer {TOKEN}"}
@@ -878,7 +879,7 @@ async def test_a_pilot_is_chosen_by_rows_by_a_filter_or_by_a_number(door: Door, 
     chosen = await door.send(path, {"do": "choose", "rows": row["id"]}, token=(await door.get(path)).token)
     assert "The 1 row that you ticked" in chosen.text
     assert row["identity"]["userPrincipalName"] in chosen.text
-    assert "provisioning does, of 1 of these 1." in chosen.text
+    assert "changes 1 sign-in name of this person." in chosen.text
     weak = await row_of(api, run, "review")
     both = await door.send(path, {"do": "choose", "rows": [row["id"], weak["id"]]}, token=(await door.get(path)).token)
     assert "1 row that you ticked would not be linked" in both.text
@@ -936,8 +937,11 @@ async def test_a_pilot_names_its_people_before_they_are_linked_and_leads_to_them
     foreseen = await api.call("GET", f"linking/runs/{run['id']}/pilot", number="3")
     names = [row["identity"]["userPrincipalName"] for row in foreseen["rows"]]
     assert "3 people would be linked" in page.text
+    assert not list(raw_words(path, page.html)), "the evidence is in words"
     assert [name in page.text for name in names] == [True] * 3
     assert "first</button>" not in page.html, "a reader sees who they are, and links nobody"
+    told = (await door.get(f"{path}?number=3")).text
+    assert told.index("about the whole plan") < told.index("Tick each warning")
     all_of_them = await door.get(f"{path}?number=60")
     assert "60 people, 50 on this page" in all_of_them.text
     (further,) = re.findall(r'href="/portal/([^"]*)" rel="next"', all_of_them.html)
@@ -1068,7 +1072,7 @@ async def test_a_plan_in_which_other_attributes_change_than_sign_in_names_is_app
     run = await api.wait(f"linking/runs/{run['id']}", "planned")
     assert "userName" not in run["impact"]
     assert "No sign-in name changes by that" in (await door.get(here(run, "/approve"))).text
-    assert "of nobody in the plan" in (await door.get(here(run, "/pilot"))).text
+    assert "changes none either, as far as the mapping tells" in (await door.get(here(run, "/pilot"))).text
 
 
 async def test_names_that_change_in_case_alone_are_told_apart_from_those_of_the_warning(api: Api, door: Door) -> None:
@@ -1145,6 +1149,24 @@ async def test_a_run_is_verified_and_taken_back_on_its_pages(door: Door, api: Ap
     meant = f"{back['counts']['undone']:,} links of this run were taken back Nobody loses access by that"
     assert meant in (await door.get(here(run))).text
     assert meant in (await door.get("")).text
+
+
+async def test_whom_provisioning_created_instead_is_named_and_what_to_do_stands_in_its_order(
+    door: Door, api: Api
+) -> None:
+    await api.bring(csv_file({"userName": "lovelace", "objectId": object_id(1)}))
+    await api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"], "createBesideMatches": True})
+    run = await api.apply(await api.plan(graph(1, "ada@contoso.com", displayName="Ada King", mailNickname="ada")))
+    await api.call("POST", "scim/v2/Users", {"userName": "ada@contoso.com", "externalId": "ada"})
+    await door.send(here(run, "/verify"), {"do": "verify"})
+    job = await api.call("GET", f"linking/runs/{run['id']}/verification")
+    await api.wait(f"linking/verifications/{job['id']}", "done")
+    page = await door.get(here(run, "/verify?found=created"))
+    assert "Ada King ada@contoso.com" in page.text
+    assert object_id(1) not in page.text
+    assert "an account of the same identity (linked on approval)" in page.text
+    places = [page.text.index(one) for one in ("Stop provisioning", "Delete it", "Restart provisioning")]
+    assert places == sorted(places)
 
 
 async def test_an_undo_is_looked_at_before_it_is_done(door: Door, api: Api, run: Any) -> None:
