@@ -72,7 +72,7 @@ async def test_settings_are_shown_as_they_are(screen: Screen) -> None:
 async def test_the_overview_of_a_directory_at_work(screen: Screen) -> None:
     await bring_people(screen.door)
     await screen.open()
-    assert await screen.page.get_by_role("link", name="Verify").count() == 1
+    assert await screen.page.get_by_role("link", name="Connect Entra").count() == 1
     await screen.check("overview-linked")
 
 
