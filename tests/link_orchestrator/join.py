@@ -10,7 +10,7 @@ from shared.directory.matching.accounts import Decision, decide
 from shared.directory.matching.evidence import AccountFacts, Candidate, Claim, MatchEvidence, evidence_for, rivals_of
 from shared.directory.matching.identity import Identity
 from shared.directory.matching.match_keys import MatchKey, identity_keys, is_name_as_address, is_shared
-from shared.directory.matching.policy import LOGIN_NAMES, Policy, Trust
+from shared.directory.matching.policy import IDENTITY, LOGIN_NAMES, Policy, Trust
 
 Keys = Mapping[str, Collection[MatchKey]]
 """The match keys of identities, by object id."""
@@ -80,10 +80,12 @@ def decided(
     identities: Sequence[Identity], found: Found, accounts: Sequence[AccountFacts], policy: Policy
 ) -> dict[str, Decision]:
     """Decide on each identity by the evidence of all."""
-    excluded = {one.object_id for one in identities if policy.exclusion_of(one)}
+    entries = {one.object_id: policy.exclusion_of(one) for one in identities}
     claims: dict[str, dict[str, Claim]] = defaultdict(dict)
     for (object_id, account_id), proof in found.items():
-        claims[account_id][object_id] = Claim.of(proof, excluded=object_id in excluded)
+        entry = entries[object_id]
+        many = entry not in ("", IDENTITY)
+        claims[account_id][object_id] = Claim.of(proof, excluded=bool(entry), among_many=many)
     near: dict[str, list[Candidate]] = defaultdict(list)
     by_id = {facts.id: facts for facts in accounts}
     for (object_id, account_id), proof in found.items():
