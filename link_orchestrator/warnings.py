@@ -672,7 +672,7 @@ def _said(job: Job, code: str, count: int, values: Mapping[str, int]) -> tuple[s
     said = _SENTENCES[code]
     told = {
         "counted": counted(count, said.noun),
-        "freed": ", ".join(f"{counted(n, 'row')} in {domain}" for domain, n in values.items()),
+        "freed": ", ".join(f"{domain} ({counted(n, 'row')})" for domain, n in values.items()),
         "listed": ", ".join(f"{value} ({n:,})" if n > 1 else value for value, n in values.items()),
         "entries": " and ".join(_entries(values)),
         "files": " and ".join(_files(count, values)),

@@ -212,7 +212,7 @@ class TestWhatItSays:
         run = await app.plan(*people, policy={"verifiedDomains": []})
         told = warned(run, "noVerifiedDomains")
         assert told["values"] == {"fabrikam.com": 4, "contoso.com": 1}
-        assert "4 rows in fabrikam.com, 1 row in contoso.com" in told["warning"]
+        assert "fabrikam.com (4 rows), contoso.com (1 row)" in told["warning"]
         assert len(told["examples"]) == 3
         run = await again(app, *people, policy=POLICY)
         told = warned(run, "outsideVerifiedDomains")
