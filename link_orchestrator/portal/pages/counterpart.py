@@ -47,10 +47,15 @@ class Counterpart:
 
     @property
     def alike(self) -> bool:
-        """Whether the two share a value, or a word of a name or an address."""
-        told = [one for one in self.sides if one.term != "Active"]
-        here, there = (_told(texts) for texts in ((one.here for one in told), (one.there for one in told)))
-        return not here.isdisjoint(there)
+        """Whether the two share anything."""
+        return are_alike(self.sides)
+
+
+def are_alike(sides: Iterable[Side]) -> bool:
+    """Tell whether an account and a person share a value, or a word of a name or an address."""
+    told = [one for one in sides if one.term != "Active"]
+    here, there = (_told(texts) for texts in ((one.here for one in told), (one.there for one in told)))
+    return not here.isdisjoint(there)
 
 
 def _told(texts: Iterable[str | None]) -> set[str]:

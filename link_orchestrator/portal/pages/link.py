@@ -12,7 +12,7 @@ from typing import Final
 
 from link_orchestrator.portal.page import Asked, Outcome, Page, SeeOther, Shown
 from link_orchestrator.portal.pages.account import Account, Document, find_known, read, send
-from link_orchestrator.portal.pages.counterpart import find_holders
+from link_orchestrator.portal.pages.counterpart import are_alike, find_holders
 from link_orchestrator.portal.pages.last_plan import Said, accounts_of, of_person
 from link_orchestrator.portal.pages.row import Side, compare
 from shared.scim.errors import InvalidValue
@@ -57,8 +57,13 @@ class Pair:
 
     @property
     def agreed(self) -> bool:
-        """Whether it is known who the person is, and the last plan matches neither of the two with another."""
-        return self.known is not None and not self.matched_elsewhere and not self.others_planned
+        """Whether the two share anything, and the last plan matches neither of them with another."""
+        return self.alike and not self.matched_elsewhere and not self.others_planned
+
+    @property
+    def alike(self) -> bool:
+        """Whether it is known who the person is, and the two share anything."""
+        return are_alike(self.sides)
 
     @property
     def matched_elsewhere(self) -> Sequence[tuple[str, str]]:

@@ -257,6 +257,15 @@ async def test_a_link_with_a_person_whom_the_last_plan_matches_with_another_acco
     assert f'class="button primary">{LINK}<' in own.html
 
 
+async def test_no_link_by_hand_of_two_who_share_nothing_is_the_natural_one(door: Door) -> None:
+    await bring(door, "iwolf", "joana")
+    await door.api.upload(graph(1, "jo@contoso.com", displayName="Joana Groß"))
+    for name, tone in (("iwolf", "danger"), ("joana", "primary")):
+        page = await door.get(f"accounts/{(await find(door, name))['id']}/link?identity={object_id(1)}")
+        assert ("Nothing of the two is alike" in page.text) == (tone == "danger")
+        assert f'class="button {tone}">{LINK}<' in page.html
+
+
 @pytest.mark.parametrize("planned", [True, False])
 async def test_a_person_is_named_by_the_sign_in_name_that_was_read(door: Door, planned: bool) -> None:
     if planned:
