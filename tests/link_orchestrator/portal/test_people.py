@@ -224,9 +224,11 @@ async def test_values_that_differ_in_what_nobody_sees_are_said_to(door: Door) ->
 async def planned_for_two(door: Door) -> tuple[Any, dict[str, str]]:
     """Return a plan that links jo with her person, and the ids of the accounts of jo and iwolf, whom nobody matches."""
     await door.api.call("PUT", "directory/policy", {"verifiedDomains": ["contoso.com"]})
-    await door.api.bring(csv_file({"userName": "jo@contoso.com"}, {"userName": "iwolf", "displayName": "Ida Wolf"}))
+    iwolf = {"userName": "iwolf", "displayName": "Ida Wolf", "department": "Legal"}
+    await door.api.bring(csv_file({"userName": "jo@contoso.com"}, iwolf))
     run = await door.api.plan(
-        graph(1, "jo@contoso.com", displayName="Jörg Groß"), graph(2, "new@contoso.com", displayName="Ida Wolf")
+        graph(1, "jo@contoso.com", displayName="Jörg Groß", department="Legal"),
+        graph(2, "new@contoso.com", displayName="Ida Wolf"),
     )
     ids = {name: (await find(door, name))["id"] for name in ("jo@contoso.com", "iwolf")}
     return run, ids
