@@ -315,13 +315,14 @@ async def test_nobody_is_linked_by_hand_but_by_the_page_that_shows_the_two_as_th
 
 async def test_who_else_the_last_plan_matches_with_the_account_is_shown_before_it_is_linked(door: Door) -> None:
     await door.api.bring(csv_file({"userName": "jo@contoso.com"}))
-    run = await door.api.plan(new := graph(2, "new@contoso.com"))
+    run = await door.api.plan(other := graph(3, "other@contoso.com"))
+    await door.api.upload(graph(2, "new@contoso.com"))  # whom no plan knows
     jo = f"accounts/{(await find(door, 'jo@contoso.com'))['id']}/link"
     page = await door.get(f"{jo}?identity={object_id(2)}")
     assert "The last plan matches" not in page.text
     await ask(door, "POST", f"linking/runs/{run['id']}/cancel")
     await door.api.wait(f"linking/runs/{run['id']}", "cancelled")
-    await door.api.plan(new, graph(1, "jo@contoso.com"))
+    await door.api.plan(other, graph(1, "jo@contoso.com"))
     link = {"do": "link", "identity": object_id(2)}
     refused = await door.send(jo, link | shown_on(page), token=page.token)
     assert (refused.status, "matches this account with somebody else" in refused.text) == (400, True)
