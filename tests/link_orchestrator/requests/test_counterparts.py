@@ -300,6 +300,14 @@ async def test_whom_the_policy_leaves_out_is_linked_by_no_name(app: App, left_ou
     assert (await app.account("anna.old"))["link"] is None
 
 
+@pytest.mark.parametrize("entry", [object_id(3), {"type": "guest"}])
+async def test_whom_the_policy_excludes_since_the_plan_gets_no_account_by_a_review(app: App, entry: Any) -> None:
+    await app.bring(ACCOUNTS)
+    run = await app.plan(ADA, ANNA | {"userType": "Guest"})
+    await app.call("PUT", "directory/policy", POLICY | {"excluded": [entry]})
+    assert "the policy excludes the identity" in await link(app, run, 3, account="anna.old")
+
+
 async def test_a_named_account_that_is_deactivated_is_warned_of(app: App, run: Any) -> None:
     await link(app, run, 3, account="off.old")
     warnings = (await app.call("GET", f"linking/runs/{run['id']}"))["warnings"]

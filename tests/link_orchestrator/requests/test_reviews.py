@@ -170,6 +170,13 @@ async def test_who_is_excluded_is_not_linked_and_if_asked_for_never_again(app: A
     assert (await row_of(app, await app.plan(*IDENTITIES), 1))["decision"] == "excluded"
 
 
+async def test_who_is_excluded_from_one_run_alone_is_not_linked_by_it(app: App, run: Any) -> None:
+    await review(app, run, "exclude", rows=[(await row_of(app, run, 1))["id"]])
+    assert "linked" not in (await app.apply(run, links=0))["counts"]
+    assert (await app.account("ada@contoso.com"))["link"] is None
+    assert (await app.call("GET", "directory/policy"))["excluded"] == []
+
+
 async def test_a_planned_link_that_was_excluded_and_left_again_is_linked_by_its_rule(app: App, run: Any) -> None:
     ids = [(await row_of(app, run, 1))["id"]]
     await review(app, run, "exclude", rows=ids)
